@@ -1,0 +1,3 @@
+module ringfence.dev/ringfence
+
+go 1.26
