@@ -294,8 +294,8 @@ type Flow struct {
 	// Local is the member's address, Remote the peer's; same family.
 	// Remote is the zero Addr iff RemoteGroup is set.
 	Local, Remote netip.Addr
-	// RemoteGroup names a group whose members are unknown: the peer is
-	// "some member of it". Empty for a real packet.
+	// RemoteGroup stands for "some member of this group". Valid only for a
+	// group whose members the World does not know; empty for a real packet.
 	RemoteGroup string
 	// Protocol is an IANA number, 0 to 255; AllProtocols is invalid here.
 	Protocol Protocol

@@ -64,8 +64,8 @@ func (a Addr) Compare(b Addr) int {
 
 func (a Addr) less(b Addr) bool { return a.Hi < b.Hi || a.Hi == b.Hi && a.Lo < b.Lo }
 
-// next returns a+1. It wraps to zero after the last number.
-func (a Addr) next() Addr {
+// Next returns a+1. It wraps to zero after the last number.
+func (a Addr) Next() Addr {
 	a.Lo++
 	if a.Lo == 0 {
 		a.Hi++
@@ -73,8 +73,8 @@ func (a Addr) next() Addr {
 	return a
 }
 
-// prev returns a-1. It wraps to the last number before zero.
-func (a Addr) prev() Addr {
+// Prev returns a-1. It wraps to the last number before zero.
+func (a Addr) Prev() Addr {
 	if a.Lo == 0 {
 		a.Hi--
 	}

@@ -125,7 +125,7 @@ func (b *builder) single(f int, item int32) ref {
 		}
 		list = append(list, run{r.First, kid})
 		if r.Last != all.Last {
-			list = append(list, run{r.Last.next(), leaf(0)})
+			list = append(list, run{r.Last.Next(), leaf(0)})
 		}
 		kid = b.arena.fromRuns(levelOf(f, box.Space), digitsOf(f, box.Space), list)
 	}
@@ -145,7 +145,7 @@ func (b *builder) split(f int, items []int32) ref {
 			b.borders = append(b.borders, r.First)
 		}
 		if r.Last != all.Last {
-			b.borders = append(b.borders, r.Last.next())
+			b.borders = append(b.borders, r.Last.Next())
 		}
 	}
 	slices.SortFunc(b.borders[base:], Addr.Compare)
@@ -177,7 +177,7 @@ type splitter struct {
 func (s *splitter) cut(low, high int, items []int32, above ref) {
 	first, last := s.b.borders[low], s.last
 	if high < s.end {
-		last = s.b.borders[high].prev()
+		last = s.b.borders[high].Prev()
 	}
 	// In place: items that cover the range, then those that reach into it.
 	cover, reach := 0, 0

@@ -39,10 +39,10 @@ func (p *patcher) apply(root ref, patches []Patch) ref {
 	done := false
 	for _, patch := range patches {
 		if at.less(patch.Peers.First) {
-			p.copyRuns(root, AddrRange{at, patch.Peers.First.prev()})
+			p.copyRuns(root, AddrRange{at, patch.Peers.First.Prev()})
 		}
 		p.copyRuns(patch.From.roots[p.space], patch.Peers)
-		at = patch.Peers.Last.next()
+		at = patch.Peers.Last.Next()
 		done = patch.Peers.Last == p.space.allPeers().Last
 	}
 	if !done {

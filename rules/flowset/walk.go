@@ -91,7 +91,7 @@ func (w *boxWalker) walk(r ref, f int, box Box) bool {
 	for i, at := range list {
 		last := all.Last
 		if i+1 < len(list) {
-			last = list[i+1].start.prev()
+			last = list[i+1].start.Prev()
 		}
 		if !w.walk(at.kid, f+1, box.with(f, AddrRange{at.start, last})) {
 			return false
@@ -234,4 +234,60 @@ func (c *copier) copy(r ref) ref {
 	out := c.to.take(base, c.from.level(r))
 	c.memo[r] = out
 	return out
+}
+
+// Examples returns, for every leaf but 0 that some flow has, the first such
+// flow in the order of the fields.
+func (d Diagram) Examples() map[Leaf]Point {
+	out := map[Leaf]Point{}
+	for s, r := range d.roots {
+		space := Space(s) //nolint:gosec // four spaces
+		e := explorer{arena: d.arena, seen: map[ref]bool{}, out: out}
+		e.visit(r, Point{Space: space, SourcePort: UnknownSourcePort})
+	}
+	return out
+}
+
+type explorer struct {
+	arena *Arena
+	seen  map[ref]bool
+	out   map[Leaf]Point
+}
+
+// visit walks each node once: what a second visit would find, the first one did.
+func (e *explorer) visit(r ref, p Point) {
+	if e.seen[r] {
+		return
+	}
+	e.seen[r] = true
+	if r.isLeaf() {
+		if v := r.value(); v != 0 {
+			if _, ok := e.out[v]; !ok {
+				e.out[v] = p
+			}
+		}
+		return
+	}
+	level := e.arena.nodes[r].level
+	starts, kids := e.arena.edges(r)
+	for i, kid := range kids {
+		e.visit(kid, p.withDigit(level, starts[i]))
+	}
+}
+
+// withDigit returns p with its value at a level, zero so far, set to v.
+func (p Point) withDigit(level uint8, v uint32) Point {
+	switch {
+	case level < levelProtocol:
+		p.Peer = p.Peer.withDigit(int(level)-levelPeer, v)
+	case level == levelProtocol:
+		p.Protocol = v
+	case level == levelPort:
+		p.Port = v
+	case level < levelSourcePort:
+		p.Member = p.Member.withDigit(int(level)-levelMember, v)
+	default:
+		p.SourcePort = v
+	}
+	return p
 }

@@ -1,0 +1,218 @@
+package rules
+
+import (
+	"net/netip"
+	"slices"
+
+	"ringfence.dev/ringfence/rules/flowset"
+)
+
+// A Missing is a need that a policy does not let through, or not wholly.
+type Missing struct {
+	Need Need
+	// Example is one flow that the need asks for and the policy drops.
+	Example Flow
+	// Verdict says what drops Example.
+	Verdict Verdict
+	// Blockers are the drop rules that stand in the way of some of the need's
+	// flows, in the order tried. Empty if only the default does.
+	Blockers []*MergedRule
+	// OnlyUnknown is true if every missing flow comes from members of a group
+	// whose addresses are unknown: the answer needs those addresses.
+	OnlyUnknown bool
+}
+
+// A Set is a set of flows of one direction, bound to its workspace.
+type Set struct {
+	direction Direction
+	diagram   flowset.Diagram
+}
+
+// IsEmpty reports whether no flow is in s.
+func (s Set) IsEmpty() bool { return s.diagram.IsEmpty() }
+
+// NeedSet returns the flows of some needs in one direction.
+func (ws *Workspace) NeedSet(d Direction, needs []Need, lists map[string]PrefixList) (Set, error) {
+	var boxes []flowset.Box
+	for i := range needs {
+		if needs[i].Direction == d {
+			boxes = append(boxes, ws.needBoxes(&needs[i], lists)...)
+		}
+	}
+	set, err := ws.arena.SetOf(boxes)
+	return Set{d, set}, err
+}
+
+// RuleSet returns the flows that accept rules of one direction match, priorities
+// and drops left aside: what a list of accepts lets through.
+func (ws *Workspace) RuleSet(d Direction, list []Rule, lists map[string]PrefixList) (Set, error) {
+	var needs []Need
+	for _, r := range list {
+		if r.Action == Accept {
+			needs = append(needs, Need{Direction: r.Direction, Protocol: r.Protocol, Ports: r.Ports, Peer: r.Peer})
+		}
+	}
+	return ws.NeedSet(d, needs, lists)
+}
+
+// Union returns the flows of either set. Both must be of one direction.
+func (s Set) Union(other Set) Set {
+	return Set{s.direction, s.diagram.Union(other.diagram)}
+}
+
+func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.Box {
+	r := Rule{Protocol: n.Protocol, Ports: n.Ports}
+	var prefixes []netip.Prefix
+	switch p := n.Peer.(type) {
+	case CIDR:
+		prefixes = []netip.Prefix{p.Prefix}
+	case PrefixListPeer:
+		for _, e := range lists[p.Name].Entries {
+			prefixes = append(prefixes, e.Prefix)
+		}
+	case GroupPeer:
+		if !ws.world.Members.Known(p.Name) {
+			return ws.symbolNeed(&r, p.Name)
+		}
+		prefixes = ws.world.Members.Prefixes(p.Name)
+	}
+	boxes := make([]flowset.Box, 0, len(prefixes))
+	for _, p := range prefixes {
+		b, _ := r.box(flowset.SpaceOf(p.Addr()))
+		b.Peer = flowset.RangeOf(p)
+		boxes = append(boxes, b)
+	}
+	return boxes
+}
+
+// symbolNeed returns the flows of r with the unknown members of a group. ICMP
+// goes with IPv4 addresses only and ICMPv6 with IPv6.
+func (ws *Workspace) symbolNeed(r *Rule, group string) []flowset.Box {
+	at := flowset.Addr{Lo: uint64(ws.symbolOf(group))}
+	var boxes []flowset.Box
+	for _, space := range []flowset.Space{flowset.Symbol4, flowset.Symbol6} {
+		if space == flowset.Symbol4 && r.Protocol == ICMPv6 || space == flowset.Symbol6 && r.Protocol == ICMP {
+			continue
+		}
+		b, _ := r.box(space)
+		b.Peer = flowset.AddrRange{First: at, Last: at}
+		boxes = append(boxes, b)
+	}
+	return boxes
+}
+
+// realFlows is the set of flows that can occur: their source port is a port.
+// It cuts from what is missing the values that only rules can tell apart.
+func (ws *Workspace) realFlows() (flowset.Diagram, error) {
+	var boxes []flowset.Box
+	for _, space := range []flowset.Space{flowset.IPv4, flowset.IPv6, flowset.Symbol4, flowset.Symbol6} {
+		for first, p := uint32(0), uint32(0); p <= flowset.MaxProtocol+1; p++ {
+			if p <= flowset.MaxProtocol && !flowset.HasPorts(p) {
+				continue
+			}
+			b := flowset.All(space)
+			if first < p {
+				b.Protocol = flowset.Range{First: first, Last: p - 1}
+				boxes = append(boxes, b)
+			}
+			if p <= flowset.MaxProtocol {
+				b.Protocol = flowset.Range{First: p, Last: p}
+				b.SourcePort = flowset.Range{First: 1, Last: flowset.MaxPort}
+				boxes = append(boxes, b)
+			}
+			first = p + 1
+		}
+	}
+	return ws.arena.SetOf(boxes)
+}
+
+// Cover returns the needs that p does not let through, each with an example,
+// in the order given. Prefix lists are looked up in lists.
+func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, error) {
+	ws := p.space
+	real, err := ws.realFlows()
+	if err != nil {
+		return nil, err
+	}
+	var missing []Missing
+	for _, d := range []Direction{Ingress, Egress} {
+		allowed := p.allowed(d)
+		for i := range needs {
+			if needs[i].Direction != d {
+				continue
+			}
+			set, err := ws.NeedSet(d, needs[i:i+1], lists)
+			if err != nil {
+				return nil, err
+			}
+			lacks := set.diagram.Intersect(real).Subtract(allowed)
+			if !lacks.IsEmpty() {
+				missing = append(missing, p.missing(needs[i], lacks))
+			}
+		}
+	}
+	return missing, ws.arena.Err()
+}
+
+func (p *Policy) missing(n Need, lacks flowset.Diagram) Missing {
+	s := &p.sides[n.Direction]
+	point, _, _ := lacks.Example()
+	m := Missing{
+		Need:        n,
+		Example:     p.space.flow(n.Direction, &point),
+		OnlyUnknown: point.Space == flowset.Symbol4 || point.Space == flowset.Symbol6,
+	}
+	m.Verdict = s.verdicts[s.diagram.Lookup(&point)]
+	for v := range s.diagram.Intersect(lacks).Examples() {
+		if r := s.verdicts[v].Rule; r != nil {
+			m.Blockers = append(m.Blockers, r)
+		}
+	}
+	slices.SortFunc(m.Blockers, func(a, b *MergedRule) int { return compareRules(*a, *b) })
+	return m
+}
+
+// An Excess is what one cause lets through beyond a set of flows.
+type Excess struct {
+	Verdict Verdict
+	// Example is one such flow.
+	Example Flow
+}
+
+// Excess returns what p accepts in one direction outside the set, one entry a
+// rule (or inner access, or the default), in the order tried. Exempt traffic is
+// never excess.
+func (p *Policy) Excess(needed Set) []Excess {
+	s := &p.sides[needed.direction]
+	// Leaf v becomes v+1, so that the default has a leaf that is not 0.
+	accepting := s.diagram.Map(func(v flowset.Leaf) flowset.Leaf {
+		if s.verdicts[v].Action == Accept && s.verdicts[v].Cause != ByExempt {
+			return v + 1
+		}
+		return 0
+	})
+	examples := accepting.Subtract(needed.diagram).Examples()
+	var out []Excess
+	for v := flowset.Leaf(len(s.verdicts)); v > 0; v-- { //nolint:gosec // far fewer than 2^31
+		if point, ok := examples[v]; ok {
+			out = append(out, Excess{s.verdicts[v-1], p.space.flow(needed.direction, &point)})
+		}
+	}
+	return out
+}
+
+// Accepts returns the flows that p accepts in one direction.
+func (p *Policy) Accepts(d Direction) Set { return Set{d, p.allowed(d)} }
+
+// deciding returns, for every rule of a direction that decides some flow, one
+// such flow.
+func (p *Policy) deciding(d Direction) map[*MergedRule]flowset.Point {
+	s := &p.sides[d]
+	out := map[*MergedRule]flowset.Point{}
+	for v, point := range s.diagram.Examples() {
+		if r := s.verdicts[v].Rule; r != nil {
+			out[r] = point
+		}
+	}
+	return out
+}

@@ -1,0 +1,176 @@
+package rules
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"ringfence.dev/ringfence/rules/flowset"
+)
+
+// A Change is what becomes possible and what stops between two policies.
+type Change struct {
+	Opens, Closes [2]Set // by Direction
+}
+
+// Diff compares two policies of one workspace.
+func Diff(old, updated *Policy) Change {
+	var c Change
+	for _, d := range []Direction{Ingress, Egress} {
+		before, after := old.allowed(d), updated.allowed(d)
+		c.Opens[d] = Set{d, after.Subtract(before)}
+		c.Closes[d] = Set{d, before.Subtract(after)}
+	}
+	return c
+}
+
+// IsEmpty reports whether both policies accept the same flows.
+func (c *Change) IsEmpty() bool {
+	return c.Opens[Ingress].IsEmpty() && c.Opens[Egress].IsEmpty() && c.Closes[Ingress].IsEmpty() && c.Closes[Egress].IsEmpty()
+}
+
+// A Region is a part of a set in the words of rules: some peers, protocols and ports.
+type Region struct {
+	Direction Direction
+	// Peers are CIDRs, or names of groups whose members are unknown.
+	Peers []string
+	// Protocols is a name, ALL, or a range of numbers such as 2-5.
+	Protocols string
+	// Ports is FIRST/LAST, or -1/-1 where there is nothing to say. For ICMP
+	// it is a range of types, if not all.
+	Ports string
+	// Member and SourcePorts are empty unless the region is restricted by them.
+	Member, SourcePorts string
+	// Example is one flow of the region.
+	Example Flow
+}
+
+// Regions describes a set: peers with the same flows are put together. The
+// order is that of protocols and ports.
+func (ws *Workspace) Regions(s Set) []Region {
+	type shape struct {
+		protocol, port, source flowset.Range
+		member                 flowset.AddrRange
+		six                    bool
+	}
+	type group struct {
+		shape shape
+		boxes []flowset.Box
+	}
+	index := map[shape]int{}
+	var groups []group
+	for b := range s.diagram.Boxes() {
+		six := b.Space == flowset.IPv6 || b.Space == flowset.Symbol6
+		key := shape{b.Protocol, b.Port, b.SourcePort, b.Member, six}
+		i, ok := index[key]
+		if !ok {
+			i = len(groups)
+			index[key] = i
+			groups = append(groups, group{shape: key})
+		}
+		groups[i].boxes = append(groups[i].boxes, b)
+	}
+	slices.SortStableFunc(groups, func(a, b group) int {
+		return cmp.Or(cmp.Compare(a.shape.protocol.First, b.shape.protocol.First), cmp.Compare(a.shape.port.First, b.shape.port.First))
+	})
+	regions := make([]Region, 0, len(groups))
+	for i := range groups {
+		regions = append(regions, ws.region(s.direction, groups[i].boxes))
+	}
+	return regions
+}
+
+func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
+	first := boxes[0]
+	point := first.First()
+	r := Region{Direction: d, Protocols: protocols(first.Protocol), Ports: portsOf(&first), Example: ws.flow(d, &point)}
+	all := flowset.All(first.Space)
+	if first.Member != all.Member {
+		six := first.Space == flowset.IPv6 || first.Space == flowset.Symbol6
+		r.Member = rangeText(first.Member, six)
+	}
+	if first.SourcePort != all.SourcePort {
+		r.SourcePorts = rangeOfPorts(first.SourcePort)
+	}
+	for i := range boxes {
+		r.Peers = append(r.Peers, ws.peers(&boxes[i])...)
+	}
+	return r
+}
+
+func (ws *Workspace) peers(b *flowset.Box) []string {
+	if b.Space == flowset.Symbol4 || b.Space == flowset.Symbol6 {
+		var names []string
+		for n := b.Peer.First; n.Compare(b.Peer.Last) <= 0 && n.Lo < uint64(len(ws.names)); n = n.Next() {
+			names = append(names, ws.symbol(n))
+		}
+		if len(names) == 0 {
+			return []string{"any other group"}
+		}
+		return names
+	}
+	var out []string
+	for _, p := range prefixesOf(b.Peer, b.Space == flowset.IPv6) {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// prefixesOf splits a range of addresses into the fewest CIDRs.
+func prefixesOf(r flowset.AddrRange, six bool) []netip.Prefix {
+	var out []netip.Prefix
+	width := 32
+	if six {
+		width = 128
+	}
+	for at := r.First; ; {
+		bits := width
+		for bits > 0 {
+			wider := netip.PrefixFrom(addrOf(at, six), bits-1)
+			span := flowset.RangeOf(wider)
+			if span.First != at || span.Last.Compare(r.Last) > 0 {
+				break
+			}
+			bits--
+		}
+		p := netip.PrefixFrom(addrOf(at, six), bits)
+		out = append(out, p)
+		last := flowset.RangeOf(p).Last
+		if last == r.Last {
+			return out
+		}
+		at = last.Next()
+	}
+}
+
+func rangeText(r flowset.AddrRange, six bool) string {
+	if list := prefixesOf(r, six); len(list) == 1 {
+		return list[0].String()
+	}
+	return addrOf(r.First, six).String() + "-" + addrOf(r.Last, six).String()
+}
+
+func protocols(r flowset.Range) string {
+	switch {
+	case r == flowset.AnyProtocol():
+		return AllProtocols.String()
+	case r.First == r.Last:
+		return Protocol(r.First).String() //nolint:gosec // at most 255
+	}
+	return strconv.Itoa(int(r.First)) + "-" + strconv.Itoa(int(r.Last))
+}
+
+func portsOf(b *flowset.Box) string {
+	if b.Protocol.First != b.Protocol.Last || !flowset.HasPorts(b.Protocol.First) && b.Port == flowset.AnyPort() {
+		return PortRange{}.String()
+	}
+	return rangeOfPorts(b.Port)
+}
+
+func rangeOfPorts(r flowset.Range) string {
+	if r.First == flowset.UnknownSourcePort {
+		return "unknown"
+	}
+	return strconv.Itoa(int(r.First)) + "/" + strconv.Itoa(int(min(r.Last, flowset.MaxPort)))
+}
