@@ -177,6 +177,8 @@ type Excess struct {
 	Verdict Verdict
 	// Example is one such flow.
 	Example Flow
+	// Needed is true if the same cause also lets through flows of the set.
+	Needed bool
 }
 
 // Excess returns what p accepts in one direction outside the set, one entry a
@@ -192,10 +194,12 @@ func (p *Policy) Excess(needed Set) []Excess {
 		return 0
 	})
 	examples := accepting.Subtract(needed.diagram).Examples()
+	used := accepting.Intersect(needed.diagram).Examples()
 	var out []Excess
 	for v := flowset.Leaf(len(s.verdicts)); v > 0; v-- { //nolint:gosec // far fewer than 2^31
 		if point, ok := examples[v]; ok {
-			out = append(out, Excess{s.verdicts[v-1], p.space.flow(needed.direction, &point)})
+			_, needs := used[v]
+			out = append(out, Excess{s.verdicts[v-1], p.space.flow(needed.direction, &point), needs})
 		}
 	}
 	return out

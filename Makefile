@@ -1,0 +1,45 @@
+# What people type here. Everything is `go` or one script under hack/.
+
+GO       ?= go
+FUZZTIME ?= 20s
+TOOL     := $(GO) tool -modfile=tools/go.mod
+
+.PHONY: help run build test lint generate verify bench fuzz fuzz-long cover
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build, then watch it find what a real group lacks
+	@hack/run.sh
+
+build: ## build bin/ringfence
+	@echo "building bin/ringfence (the first build downloads its modules)"
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+test: ## run every test, the seeds of the fuzz targets included
+	$(GO) test ./...
+
+lint: ## run the linters (the first run builds them: a minute or two)
+	@echo "building golangci-lint, if it is not built yet"
+	$(GO) build -modfile=tools/go.mod -v -o /dev/null tool
+	$(TOOL) golangci-lint run ./...
+
+generate: ## write the generated files again
+	$(GO) generate ./...
+
+verify: generate lint ## prove that the tree is generated, tidy, formatted, linted and committed
+	$(GO) mod tidy -diff
+	$(TOOL) golangci-lint fmt --diff
+	git diff --exit-code
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./rules ./rules/flowset ./internal/cli
+
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@GO="$(GO)" hack/fuzz.sh "$(FUZZTIME)"
+
+fuzz-long: ## compare ten million packets at the borders with the oracle
+	$(GO) test ./rules -run TestOracleLong -oracle.packets 10000000 -timeout 0 -v
+
+cover: ## fail if the tests of the engine cover less than 95 % of it
+	@GO="$(GO)" hack/cover.sh 95 ./rules ./rules/flowset

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the module, each for the time given (a Go duration).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+fuzztime=${1:?usage: hack/fuzz.sh DURATION}
+
+# `go test -list` prints a package's targets, then the package.
+list=$("$go" test -list '^Fuzz' ./...)
+targets=$(awk '/^Fuzz/ { names[++n] = $1 } /^ok/ { for (i = 1; i <= n; i++) print $2, names[i]; n = 0 }' <<<"$list")
+if [ -z "$targets" ]; then
+	echo "no fuzz target found: nothing was fuzzed" >&2
+	exit 1
+fi
+echo "fuzzing $(wc -l <<<"$targets") targets, $fuzztime each"
+while read -r package target; do
+	echo "== $target ($package)"
+	"$go" test "$package" -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" </dev/null
+done <<<"$targets"

@@ -1,0 +1,199 @@
+// Package house_test keeps the rules of the house that no linter can see,
+// because they need the whole graph of imports or the whole tree of files.
+package house_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "ringfence.dev/ringfence"
+
+// A floor is a room with everything under it. Imports only ever point down the stairs.
+type floor struct {
+	room string
+	// only lists what the room may link beyond the standard library; its tests
+	// may add go-cmp. Nil leaves it to never.
+	only []string
+	// never is what the room must not link, directly or not.
+	never []ban
+	// direct is what the room must not import itself. It is for the standard
+	// library, where fmt alone links os and time.
+	direct []ban
+}
+
+// A ban says why: one without a reason is soon lifted.
+type ban struct {
+	reason string
+	paths  []string
+}
+
+var (
+	pure = []ban{
+		{"the engine does no I/O, and net/netip has the addresses", []string{"net", "os"}},
+		{"the engine has no clock and no dice", []string{"time", "math/rand"}},
+	}
+	light = []ban{
+		{"the command reads files; the built-in kinds and a client weigh more than all of it", []string{"k8s.io/client-go", "k8s.io/api"}},
+		{"only cmd/ringfence-server carries an API server", []string{"k8s.io/apiserver", "k8s.io/kubernetes", "go.etcd.io/etcd"}},
+		{"only programs that run controllers carry their machinery", []string{"sigs.k8s.io/controller-runtime"}},
+		{"only internal/provider/alibaba speaks to the cloud", []string{"github.com/aliyun", "github.com/alibabacloud-go"}},
+	}
+	bare = ban{"types carry no behaviour, nor pass ours on", []string{module + "/rules", module + "/profiles", module + "/internal"}}
+)
+
+// floors has every room of the house. A room that is not here is refused, and
+// so is a line here without a room.
+var floors = []floor{
+	{room: "/rules/flowset", only: []string{module + "/rules/flowset"}, direct: pure},
+	{room: "/rules", only: []string{module + "/rules"}, direct: pure},
+	{room: "/profiles", only: []string{module + "/rules", module + "/profiles", "sigs.k8s.io/yaml", "go.yaml.in/yaml"}},
+	{room: "/api/v1alpha1", never: append(slices.Clone(light), bare)},
+	{room: "/internal/convert", never: light},
+	{room: "/internal/cli", never: light},
+	{room: "/cmd/ringfence", never: light},
+}
+
+var drawer = regexp.MustCompile(`/(utils?|common|helpers|misc|types|base|shared|consts)(/|$)`)
+
+func TestFloors(t *testing.T) {
+	pkgs := packages(t)
+	for _, f := range floors {
+		room := slices.DeleteFunc(slices.Clone(pkgs), func(p pkg) bool { return !within(p.room(), f.room) })
+		if len(room) == 0 {
+			t.Errorf("%s: a floor without a package: build the room or take the line out", f.room)
+		}
+		for _, p := range room {
+			f.check(t, p)
+		}
+	}
+}
+
+func (f floor) check(t *testing.T, p pkg) {
+	t.Helper()
+	isCmp := func(d string) bool { return within(d, "github.com/google/go-cmp") }
+	for _, d := range slices.Concat(p.Deps, slices.DeleteFunc(slices.Concat(p.TestImports, p.XTestImports), isCmp)) {
+		if beyond := strings.Contains(strings.Split(d, "/")[0], "."); beyond && f.only != nil && !within(d, f.only...) {
+			t.Errorf("%s or its tests link %s: beyond the standard library it may link %v only", p.room(), d, f.only)
+		}
+	}
+	refuse(t, p.room()+" links", p.Deps, f.never)
+	refuse(t, p.room()+" imports", p.Imports, f.direct)
+}
+
+func refuse(t *testing.T, what string, deps []string, bans []ban) {
+	t.Helper()
+	for _, d := range deps {
+		for _, b := range bans {
+			if within(d, b.paths...) && d != "net/netip" {
+				t.Errorf("%s %s: %s", what, d, b.reason)
+			}
+		}
+	}
+}
+
+func TestRooms(t *testing.T) {
+	for _, p := range packages(t) {
+		onFloor := slices.ContainsFunc(floors, func(f floor) bool { return within(p.room(), f.room) })
+		if p.room() != "" && (p.Doc == "" || !onFloor) { // "" is this file
+			t.Errorf("%s: wants a package comment (has %q) and a line in floors (has one: %t)", p.room(), p.Doc, onFloor)
+		}
+		if drawer.MatchString(p.room()) {
+			t.Errorf("%s: the name does not say what is inside", p.room())
+		}
+	}
+}
+
+// TestGoldens checks that the tests of a package name each folder right under
+// its testdata, or read them all: a golden that no test reads proves nothing.
+// What a fuzzer found counts one level down, by the name of the fuzz target.
+func TestGoldens(t *testing.T) {
+	texts := files(t)
+	names := slices.Sorted(maps.Keys(texts))
+	for _, file := range names {
+		room, golden, ok := strings.Cut(file, "/testdata/")
+		name, _, nested := strings.Cut(strings.TrimPrefix(golden, "fuzz/"), "/")
+		if !nested {
+			name = "testdata"
+		}
+		reads := func(test string) bool {
+			isTest := path.Dir(test) == room && strings.HasSuffix(test, "_test.go")
+			return isTest && (strings.Contains(texts[test], name) || strings.Contains(texts[test], "testdata/*"))
+		}
+		if ok && !slices.ContainsFunc(names, reads) {
+			t.Errorf("%s: no test in %s names %q", file, room, name)
+		}
+	}
+}
+
+// TestPlaces checks that nothing here works on one machine, or through one
+// package registry, only.
+func TestPlaces(t *testing.T) {
+	place := regexp.MustCompile(`(?m)(^|[^\w./-])/(work|root|home/\w+|Users/\w+)/|(proxy|sum)\.golang\.org|goproxy\.(cn|io)|` +
+		`registry\.(npmjs\.org|npmmirror\.com|yarnpkg\.com)|pypi\.org|crates\.io|rubygems\.org`)
+	for file, text := range files(t) {
+		if m := place.FindString(text); m != "" && !strings.Contains(text, "\x00") { // no binaries
+			t.Errorf("%s names a place of its own: %q", file, strings.TrimSpace(m))
+		}
+	}
+}
+
+type pkg struct {
+	ImportPath, Doc                          string
+	Imports, Deps, TestImports, XTestImports []string
+}
+
+func (p pkg) room() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json", "./...")
+	cmd.Stderr = t.Output()
+	out, err := cmd.Output()
+	var pkgs []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); err == nil && dec.More(); {
+		pkgs = append(pkgs, pkg{})
+		err = dec.Decode(&pkgs[len(pkgs)-1])
+	}
+	if err != nil {
+		t.Fatalf("cannot list the packages: %v", err)
+	}
+	return pkgs
+}
+
+// files returns the text of every file that we write ourselves. Reading them
+// in this process also tells the test cache when to run us again.
+func files(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && slices.Contains([]string{".git", "bin", "dist", "node_modules"}, d.Name()) {
+			return filepath.SkipDir
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		texts[filepath.ToSlash(file)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+// within reports whether p is one of the roots, or below one.
+func within(p string, roots ...string) bool {
+	return slices.ContainsFunc(roots, func(r string) bool { return p == r || strings.HasPrefix(p, r+"/") })
+}
