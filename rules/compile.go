@@ -11,18 +11,30 @@ import (
 // they can be compared. It is bound to one World, and not safe for concurrent
 // use.
 type Workspace struct {
-	world  *World
-	budget int
-	arena  *flowset.Arena
-	// symbols number the groups whose members are unknown, in order of appearance.
-	symbols map[string]uint32
-	names   []string
+	world   *World
+	budget  int
+	arena   *flowset.Arena
+	symbols *symbols
+}
+
+// symbols number the groups whose members are unknown, in order of appearance.
+type symbols struct {
+	number map[string]uint32
+	names  []string
 }
 
 // NewWorkspace returns a workspace whose diagrams may take up to budget edges
 // together, intermediate results included; 0 means no bound.
 func NewWorkspace(w *World, budget int) *Workspace {
-	return &Workspace{world: w, budget: budget, arena: flowset.NewArena(budget), symbols: map[string]uint32{}}
+	return &Workspace{world: w, budget: budget, arena: flowset.NewArena(budget), symbols: &symbols{number: map[string]uint32{}}}
+}
+
+// In returns a workspace over the same arena that is bound to another world:
+// what the two compile can be compared.
+func (ws *Workspace) In(w *World) *Workspace {
+	other := *ws
+	other.world = w
+	return &other
 }
 
 // A Policy is a compiled ruleset: for each direction the diagram of who
@@ -98,7 +110,7 @@ func (ws *Workspace) point(f *Flow) flowset.Point {
 	}
 	p.Space += flowset.Symbol4
 	p.Peer = flowset.Addr{Lo: otherGroup}
-	if symbol, ok := ws.symbols[f.RemoteGroup]; ok {
+	if symbol, ok := ws.symbols.number[f.RemoteGroup]; ok {
 		p.Peer.Lo = uint64(symbol)
 	}
 	return p
@@ -136,19 +148,19 @@ func addrOf(a flowset.Addr, six bool) netip.Addr {
 }
 
 func (ws *Workspace) symbol(a flowset.Addr) string {
-	if a.Lo < uint64(len(ws.names)) {
-		return ws.names[a.Lo]
+	if a.Lo < uint64(len(ws.symbols.names)) {
+		return ws.symbols.names[a.Lo]
 	}
 	return "another group"
 }
 
-// symbolOf numbers a group with unknown members.
-func (ws *Workspace) symbolOf(group string) uint32 {
-	n, ok := ws.symbols[group]
+// of numbers a group with unknown members.
+func (s *symbols) of(group string) uint32 {
+	n, ok := s.number[group]
 	if !ok {
-		n = uint32(len(ws.names)) //nolint:gosec // far fewer than 2^32 groups
-		ws.symbols[group] = n
-		ws.names = append(ws.names, group)
+		n = uint32(len(s.names)) //nolint:gosec // far fewer than 2^32 groups
+		s.number[group] = n
+		s.names = append(s.names, group)
 	}
 	return n
 }

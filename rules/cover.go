@@ -88,7 +88,7 @@ func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.B
 // symbolNeed returns the flows of r with the unknown members of a group. ICMP
 // goes with IPv4 addresses only and ICMPv6 with IPv6.
 func (ws *Workspace) symbolNeed(r *Rule, group string) []flowset.Box {
-	at := flowset.Addr{Lo: uint64(ws.symbolOf(group))}
+	at := flowset.Addr{Lo: uint64(ws.symbols.of(group))}
 	var boxes []flowset.Box
 	for _, space := range []flowset.Space{flowset.Symbol4, flowset.Symbol6} {
 		if space == flowset.Symbol4 && r.Protocol == ICMPv6 || space == flowset.Symbol6 && r.Protocol == ICMP {

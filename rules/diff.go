@@ -14,7 +14,7 @@ type Change struct {
 	Opens, Closes [2]Set // by Direction
 }
 
-// Diff compares two policies of one workspace.
+// Diff compares two policies of one workspace, or of two over the same arena.
 func Diff(old, updated *Policy) Change {
 	var c Change
 	for _, d := range []Direction{Ingress, Egress} {
@@ -28,6 +28,19 @@ func Diff(old, updated *Policy) Change {
 // IsEmpty reports whether both policies accept the same flows.
 func (c *Change) IsEmpty() bool {
 	return c.Opens[Ingress].IsEmpty() && c.Opens[Egress].IsEmpty() && c.Closes[Ingress].IsEmpty() && c.Closes[Egress].IsEmpty()
+}
+
+// Meets reports whether some flow of s is one of a need's, and returns one.
+func (ws *Workspace) Meets(s Set, n *Need, lists map[string]PrefixList) (Flow, bool, error) {
+	if n.Direction != s.direction {
+		return Flow{}, false, nil
+	}
+	need, err := ws.NeedSet(n.Direction, []Need{*n}, lists)
+	if err != nil {
+		return Flow{}, false, err
+	}
+	point, _, ok := need.diagram.Intersect(s.diagram).Example()
+	return ws.flow(s.direction, &point), ok, nil
 }
 
 // A Region is a part of a set in the words of rules: some peers, protocols and ports.
@@ -102,7 +115,7 @@ func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
 func (ws *Workspace) peers(b *flowset.Box) []string {
 	if b.Space == flowset.Symbol4 || b.Space == flowset.Symbol6 {
 		var names []string
-		for n := b.Peer.First; n.Compare(b.Peer.Last) <= 0 && n.Lo < uint64(len(ws.names)); n = n.Next() {
+		for n := b.Peer.First; n.Compare(b.Peer.Last) <= 0 && n.Lo < uint64(len(ws.symbols.names)); n = n.Next() {
 			names = append(names, ws.symbol(n))
 		}
 		if len(names) == 0 {

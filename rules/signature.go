@@ -43,7 +43,7 @@ func (c *compiler) symbolBoxes() []flowset.Weighted {
 		if c.ws.world.Members.Known(n.group) {
 			continue
 		}
-		at := flowset.Addr{Lo: uint64(c.ws.symbolOf(n.group))}
+		at := flowset.Addr{Lo: uint64(c.ws.symbols.of(n.group))}
 		for _, w := range n.boxes {
 			w.Box.Space += flowset.Symbol4
 			w.Box.Peer = flowset.AddrRange{First: at, Last: at}
