@@ -22,14 +22,23 @@ type Missing struct {
 	OnlyUnknown bool
 }
 
-// A Set is a set of flows of one direction, bound to its workspace.
+// A Set is a set of flows of one direction, bound to its workspace. The zero
+// value is the empty set of ingress flows.
 type Set struct {
 	direction Direction
 	diagram   flowset.Diagram
 }
 
+// in returns the set's diagram; that of the zero value in the arena of ws.
+func (s Set) in(ws *Workspace) flowset.Diagram {
+	if s.diagram == (flowset.Diagram{}) {
+		return ws.arena.Empty()
+	}
+	return s.diagram
+}
+
 // IsEmpty reports whether no flow is in s.
-func (s Set) IsEmpty() bool { return s.diagram.IsEmpty() }
+func (s Set) IsEmpty() bool { return s.diagram == (flowset.Diagram{}) || s.diagram.IsEmpty() }
 
 // NeedSet returns the flows of some needs in one direction.
 func (ws *Workspace) NeedSet(d Direction, needs []Need, lists map[string]PrefixList) (Set, error) {
@@ -193,8 +202,8 @@ func (p *Policy) Excess(needed Set) []Excess {
 		}
 		return 0
 	})
-	examples := accepting.Subtract(needed.diagram).Examples()
-	used := accepting.Intersect(needed.diagram).Examples()
+	examples := accepting.Subtract(needed.in(p.space)).Examples()
+	used := accepting.Intersect(needed.in(p.space)).Examples()
 	var out []Excess
 	for v := flowset.Leaf(len(s.verdicts)); v > 0; v-- { //nolint:gosec // far fewer than 2^31
 		if point, ok := examples[v]; ok {

@@ -106,10 +106,25 @@ func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
 	if first.SourcePort != all.SourcePort {
 		r.SourcePorts = rangeOfPorts(first.SourcePort)
 	}
-	for i := range boxes {
-		r.Peers = append(r.Peers, ws.peers(&boxes[i])...)
+	for _, b := range touching(boxes) {
+		r.Peers = append(r.Peers, ws.peers(&b)...)
 	}
 	return r
+}
+
+// touching joins boxes, which come in the order of their peers, whose peers
+// touch: what tells them apart lies in flows outside the region.
+func touching(boxes []flowset.Box) []flowset.Box {
+	out := boxes[:1:1]
+	for _, b := range boxes[1:] {
+		last := &out[len(out)-1]
+		if b.Space == last.Space && last.Peer.Last.Next() == b.Peer.First {
+			last.Peer.Last = b.Peer.Last
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
 }
 
 func (ws *Workspace) peers(b *flowset.Box) []string {

@@ -97,7 +97,7 @@ func (p *Policy) idle(d Direction) []Finding {
 		if _, ok := deciding[r]; ok || len(r.Prefixes) == 0 && !r.hasMembers(p.space) {
 			continue
 		}
-		hiders, opposed := p.hiders(r, list[:i])
+		hiders, opposed := p.hiders(r, list[:i], deciding)
 		f := Finding{ID: RedundantRule, Severity: Low, Direction: d, Rules: append([]*MergedRule{r}, hiders...)}
 		f.Why = fmt.Sprintf("rule %s never decides: what it matches is decided the same way before it%s", r, by(hiders))
 		if opposed {
@@ -114,11 +114,11 @@ func (r *MergedRule) hasMembers(ws *Workspace) bool {
 	return ok && (!ws.world.Members.Known(g.Name) || len(ws.world.Members.Prefixes(g.Name)) > 0)
 }
 
-// hiders returns the earlier rules that overlap with r, and whether any of
-// them decides otherwise.
-func (p *Policy) hiders(r *MergedRule, before []MergedRule) (list []*MergedRule, opposed bool) {
+// hiders returns the earlier rules that overlap with r and decide something,
+// and whether any of them decides otherwise.
+func (p *Policy) hiders(r *MergedRule, before []MergedRule, deciding map[*MergedRule]flowset.Point) (list []*MergedRule, opposed bool) {
 	for i := range before {
-		if p.space.overlap(&before[i], r) {
+		if _, ok := deciding[&before[i]]; ok && p.space.overlap(&before[i], r) {
 			list = append(list, &before[i])
 			opposed = opposed || before[i].Action != r.Action
 		}
@@ -270,7 +270,7 @@ func (p *Policy) worldOpen(intended Set) []Finding {
 		if err != nil {
 			return out
 		}
-		open := side.diagram.Intersect(set).Subtract(intended.diagram)
+		open := side.diagram.Intersect(set).Subtract(intended.in(p.space))
 		for _, v := range wideLeaves(open, side) {
 			point := v.point
 			out = append(out, Finding{
@@ -379,7 +379,7 @@ func (p *Policy) quotas() []Finding {
 			over("group %s names groups in %d rules: at most %d", g, peers[g], MaxGroupPeers)
 		}
 		if n := len(p.space.world.Members.Prefixes(g)); n > limit {
-			over("group %s has %d addresses: at most %d in an %s group", g, n, limit, p.Rules.Type)
+			over("group %s has %d addresses: at most %d in %s groups", g, n, limit, p.Rules.Type)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
