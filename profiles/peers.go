@@ -219,7 +219,7 @@ func fixPeers(need rules.Need, f *Facts) []rules.Peer {
 
 // hasFamily reports whether packets of p can go to and from c.
 func hasFamily(p rules.Protocol, c rules.CIDR) bool {
-	switch p { //nolint:exhaustive // all other protocols exist in both families
+	switch p {
 	case rules.ICMP, rules.IPIP:
 		return !isIPv6(c)
 	case rules.ICMPv6:

@@ -119,10 +119,9 @@ func (ws *Workspace) point(f *Flow) flowset.Point {
 // flow is the inverse of point.
 func (ws *Workspace) flow(d Direction, p *flowset.Point) Flow {
 	f := Flow{Direction: d, Protocol: Protocol(p.Protocol)} //nolint:gosec // 0 to 255 in a point
-	six := p.Space == flowset.IPv6 || p.Space == flowset.Symbol6
-	f.Local = addrOf(p.Member, six)
+	f.Local = addrOf(p.Member, p.Space)
 	if p.Space == flowset.IPv4 || p.Space == flowset.IPv6 {
-		f.Remote = addrOf(p.Peer, six)
+		f.Remote = addrOf(p.Peer, p.Space)
 	} else {
 		f.RemoteGroup = ws.symbol(p.Peer)
 	}
@@ -140,8 +139,9 @@ func (ws *Workspace) flow(d Direction, p *flowset.Point) Flow {
 	return f
 }
 
-func addrOf(a flowset.Addr, six bool) netip.Addr {
-	if six {
+// addrOf returns a as an address of the family that members of a space have.
+func addrOf(a flowset.Addr, s flowset.Space) netip.Addr {
+	if s == flowset.IPv6 || s == flowset.Symbol6 {
 		return a.In6()
 	}
 	return a.In4()

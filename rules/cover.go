@@ -139,7 +139,7 @@ func (ws *Workspace) realFlows() (flowset.Diagram, error) {
 // in the order given. Prefix lists are looked up in lists.
 func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, error) {
 	ws := p.space
-	real, err := ws.realFlows()
+	possible, err := ws.realFlows()
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, er
 			if err != nil {
 				return nil, err
 			}
-			lacks := set.diagram.Intersect(real).Subtract(allowed)
+			lacks := set.diagram.Intersect(possible).Subtract(allowed)
 			if !lacks.IsEmpty() {
 				missing = append(missing, p.missing(needs[i], lacks))
 			}

@@ -65,7 +65,7 @@ func (ws *Workspace) Regions(s Set) []Region {
 	type shape struct {
 		protocol, port, source flowset.Range
 		member                 flowset.AddrRange
-		six                    bool
+		space                  flowset.Space // of the member's family
 	}
 	type group struct {
 		shape shape
@@ -74,8 +74,7 @@ func (ws *Workspace) Regions(s Set) []Region {
 	index := map[shape]int{}
 	var groups []group
 	for b := range s.diagram.Boxes() {
-		six := b.Space == flowset.IPv6 || b.Space == flowset.Symbol6
-		key := shape{b.Protocol, b.Port, b.SourcePort, b.Member, six}
+		key := shape{b.Protocol, b.Port, b.SourcePort, b.Member, memberSpace(b.Space)}
 		i, ok := index[key]
 		if !ok {
 			i = len(groups)
@@ -100,8 +99,7 @@ func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
 	r := Region{Direction: d, Protocols: protocols(first.Protocol), Ports: portsOf(&first), Example: ws.flow(d, &point)}
 	all := flowset.All(first.Space)
 	if first.Member != all.Member {
-		six := first.Space == flowset.IPv6 || first.Space == flowset.Symbol6
-		r.Member = rangeText(first.Member, six)
+		r.Member = rangeText(first.Member, memberSpace(first.Space))
 	}
 	if first.SourcePort != all.SourcePort {
 		r.SourcePorts = rangeOfPorts(first.SourcePort)
@@ -110,6 +108,15 @@ func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
 		r.Peers = append(r.Peers, ws.peers(&b)...)
 	}
 	return r
+}
+
+// memberSpace returns the space of addresses of the family that members of a
+// space have.
+func memberSpace(s flowset.Space) flowset.Space {
+	if s == flowset.IPv6 || s == flowset.Symbol6 {
+		return flowset.IPv6
+	}
+	return flowset.IPv4
 }
 
 // touching joins boxes, which come in the order of their peers, whose peers
@@ -139,30 +146,30 @@ func (ws *Workspace) peers(b *flowset.Box) []string {
 		return names
 	}
 	var out []string
-	for _, p := range prefixesOf(b.Peer, b.Space == flowset.IPv6) {
+	for _, p := range prefixesOf(b.Peer, b.Space) {
 		out = append(out, p.String())
 	}
 	return out
 }
 
 // prefixesOf splits a range of addresses into the fewest CIDRs.
-func prefixesOf(r flowset.AddrRange, six bool) []netip.Prefix {
+func prefixesOf(r flowset.AddrRange, s flowset.Space) []netip.Prefix {
 	var out []netip.Prefix
 	width := 32
-	if six {
+	if s == flowset.IPv6 {
 		width = 128
 	}
 	for at := r.First; ; {
 		bits := width
 		for bits > 0 {
-			wider := netip.PrefixFrom(addrOf(at, six), bits-1)
+			wider := netip.PrefixFrom(addrOf(at, s), bits-1)
 			span := flowset.RangeOf(wider)
 			if span.First != at || span.Last.Compare(r.Last) > 0 {
 				break
 			}
 			bits--
 		}
-		p := netip.PrefixFrom(addrOf(at, six), bits)
+		p := netip.PrefixFrom(addrOf(at, s), bits)
 		out = append(out, p)
 		last := flowset.RangeOf(p).Last
 		if last == r.Last {
@@ -172,11 +179,11 @@ func prefixesOf(r flowset.AddrRange, six bool) []netip.Prefix {
 	}
 }
 
-func rangeText(r flowset.AddrRange, six bool) string {
-	if list := prefixesOf(r, six); len(list) == 1 {
+func rangeText(r flowset.AddrRange, s flowset.Space) string {
+	if list := prefixesOf(r, s); len(list) == 1 {
 		return list[0].String()
 	}
-	return addrOf(r.First, six).String() + "-" + addrOf(r.Last, six).String()
+	return addrOf(r.First, s).String() + "-" + addrOf(r.Last, s).String()
 }
 
 func protocols(r flowset.Range) string {

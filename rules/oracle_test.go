@@ -56,7 +56,7 @@ func (m maker) ports() rules.PortRange {
 func (m maker) rule(g *rules.Group, d rules.Direction) rules.Rule {
 	r := rules.Rule{
 		Direction: d,
-		Action:    rules.Action(m.IntN(2)), //nolint:gosec // 0 or 1
+		Action:    rules.Action(m.IntN(2)),
 		Priority:  uint8(one(m, []int{1, 1, 2, 10, 100})),
 		Protocol:  one(m, oracleProtocols),
 	}
@@ -92,8 +92,8 @@ type scene struct {
 	merged *rules.Ruleset
 }
 
-func (m maker) scene(t testing.TB) *scene {
-	t.Helper()
+func (m maker) scene(tb testing.TB) *scene {
+	tb.Helper()
 	s := &scene{lists: map[string]rules.PrefixList{"list": {Name: "list"}}}
 	list := s.lists["list"]
 	for range m.IntN(4) {
@@ -101,7 +101,7 @@ func (m maker) scene(t testing.TB) *scene {
 		list.Entries = append(list.Entries, rules.CIDR{Prefix: p, Text: p.String()})
 	}
 	s.lists["list"] = list
-	typ := rules.GroupType(m.IntN(2)) //nolint:gosec // 0 or 1
+	typ := rules.GroupType(m.IntN(2))
 	names := slices.Clone(oracleGroups)
 	m.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	for _, name := range names[:1+m.IntN(3)] {
@@ -113,14 +113,14 @@ func (m maker) scene(t testing.TB) *scene {
 			g.Egress = append(g.Egress, m.rule(g, rules.Egress))
 		}
 		if err := g.Validate(); err != nil {
-			t.Fatalf("the maker made an illegal group: %v", err)
+			tb.Fatalf("the maker made an illegal group: %v", err)
 		}
 		s.groups = append(s.groups, g)
 	}
 	m.members(s)
 	var err error
 	if s.merged, err = rules.Merge(s.groups, s.lists); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -172,7 +172,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 
 // flow draws a flow, mostly around the values of one rule of the scene.
 func (m maker) flow(s *scene) rules.Flow {
-	f := rules.Flow{Direction: rules.Direction(m.IntN(2))} //nolint:gosec // 0 or 1
+	f := rules.Flow{Direction: rules.Direction(m.IntN(2))}
 	six := m.chance(40)
 	f.Protocol = one(m, oracleProtocols[1:])
 	port := one(m, oraclePorts)
@@ -235,11 +235,11 @@ func (m maker) complete(s *scene, f rules.Flow, six bool, port uint16) rules.Flo
 	return f
 }
 
-func compile(t testing.TB, s *scene) *rules.Policy {
-	t.Helper()
+func compile(tb testing.TB, s *scene) *rules.Policy {
+	tb.Helper()
 	p, err := rules.NewWorkspace(&s.world, 0).Compile(s.merged)
 	if err != nil {
-		t.Fatalf("Compile: %v", err)
+		tb.Fatalf("Compile: %v", err)
 	}
 	return p
 }
@@ -358,7 +358,7 @@ func checkCover(t *testing.T, m maker, s *scene, p *rules.Policy) {
 	t.Helper()
 	var needs []rules.Need
 	for i := range 12 {
-		r := m.rule(&rules.Group{Name: "z"}, rules.Direction(i%2)) //nolint:gosec // 0 or 1
+		r := m.rule(&rules.Group{Name: "z"}, rules.Direction(i%2))
 		needs = append(needs, rules.Need{ID: fmt.Sprint(i), Direction: r.Direction, Protocol: r.Protocol, Ports: r.Ports, Peer: r.Peer})
 	}
 	missing, err := p.Cover(needs, s.lists)

@@ -126,7 +126,7 @@ func (s *signer) of(holding []int) (flowset.Diagram, error) {
 	var boxes []flowset.Weighted
 	for g, n := range holding {
 		if n > 0 {
-			key = binary.AppendUvarint(key, uint64(g)) //nolint:gosec // an index
+			key = binary.AppendUvarint(key, uint64(g))
 		}
 	}
 	if d, ok := s.made[string(key)]; ok {

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // The limits of design section 4, item 5. All are the current values of ECS.
@@ -143,8 +144,7 @@ func (r *Rule) validateFamilies() error {
 // ValidateECS reports whether ECS can express the protocol of r, in words.
 // ECS knows TCP, UDP, ICMP, ICMPv6, GRE and ALL.
 func (r *Rule) ValidateECS() error {
-	switch r.Protocol {
-	case AllProtocols, TCP, UDP, ICMP, ICMPv6, GRE:
+	if slices.Contains([]Protocol{AllProtocols, TCP, UDP, ICMP, ICMPv6, GRE}, r.Protocol) {
 		return nil
 	}
 	return fmt.Errorf("alibaba cloud has no rules for protocol %s: use ALL, or keep the group on own hosts", r.Protocol)

@@ -130,7 +130,7 @@ func terminal(o op, x, y ref) (ref, bool) {
 func (a *Arena) memoAt(o op, x, y ref) *memoEntry {
 	h := (uint64(x)<<32 | uint64(y)) * 0x9e3779b97f4a7c15
 	h = (h ^ uint64(o)<<57) * 0xff51afd7ed558ccd
-	return &a.memo[(h>>32)&uint64(len(a.memo)-1)]
+	return &a.memo[int(h>>32)&(len(a.memo)-1)]
 }
 
 // noStart is beyond every start: there is no further edge.

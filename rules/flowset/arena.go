@@ -200,7 +200,7 @@ func (a *Arena) growTables() {
 		for a.unique[slot] != 0 {
 			slot = (slot + 1) & mask
 		}
-		a.unique[slot] = uint32(i + 1) //nolint:gosec // nodes have 31-bit indexes
+		a.unique[slot] = uint32(i + 1)
 	}
 	if len(a.memo) < maxMemo {
 		a.memo = make([]memoEntry, 2*len(a.memo))
@@ -251,7 +251,7 @@ func (a *Arena) child(n *node, v uint32) ref {
 	starts := a.starts[n.first : n.first+n.count]
 	low, high := 0, len(starts)
 	for high-low > 1 {
-		mid := int(uint(low+high) >> 1) //nolint:gosec // sum of two indexes
+		mid := int(uint(low+high) >> 1)
 		if starts[mid] <= v {
 			low = mid
 		} else {

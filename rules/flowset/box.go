@@ -14,7 +14,7 @@ const (
 	UnknownSourcePort = 65536
 )
 
-// AnyProtocol, AnyPort and AnySourcePort return the full ranges.
+// AnyProtocol returns all protocols.
 func AnyProtocol() Range { return Range{0, MaxProtocol} }
 
 // AnyPort returns all destination ports.
@@ -45,7 +45,7 @@ func All(s Space) Box {
 
 // Validate reports the first mistake in b: a range that is empty or reaches
 // beyond its field, or ports where no protocol of the box has any.
-func (b *Box) Validate() error {
+func (b Box) Validate() error {
 	if b.Space >= spaces {
 		return fmt.Errorf("no such space: %d", b.Space)
 	}
@@ -73,7 +73,7 @@ func (b *Box) Validate() error {
 	return b.validatePorts()
 }
 
-func (b *Box) validatePorts() error {
+func (b Box) validatePorts() error {
 	one := b.Protocol.First == b.Protocol.Last
 	hasPorts := one && HasPorts(b.Protocol.First)
 	hasTypes := one && HasTypes(b.Protocol.First)
@@ -98,7 +98,7 @@ func HasTypes(protocol uint32) bool { return protocol == 1 || protocol == 58 }
 // normalPort returns b's port range as nodes store it. ICMP has 256 types but
 // the level has room for 65,536 values: all that come after the last type
 // follow it, so that "all types" is the full range and nothing else is.
-func (b *Box) normalPort() Range {
+func (b Box) normalPort() Range {
 	if HasTypes(b.Protocol.First) && b.Protocol.First == b.Protocol.Last && b.Port.Last == 255 {
 		return Range{b.Port.First, MaxPort}
 	}

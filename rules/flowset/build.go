@@ -28,7 +28,7 @@ func (a *Arena) Build(boxes []Weighted) (Diagram, error) {
 			return Diagram{}, fmt.Errorf("box %d: leaf %d is above %d", i, boxes[i].Leaf, MaxLeaf)
 		}
 		s := boxes[i].Box.Space
-		bySpace[s] = append(bySpace[s], int32(i)) //nolint:gosec // far fewer than 2^31 boxes
+		bySpace[s] = append(bySpace[s], int32(i))
 	}
 	d := a.Empty()
 	for s := range d.roots {

@@ -155,11 +155,11 @@ func naive(list []flowset.Weighted, p *flowset.Point) flowset.Leaf {
 	return best
 }
 
-func build(t testing.TB, a *flowset.Arena, list []flowset.Weighted) flowset.Diagram {
-	t.Helper()
+func build(tb testing.TB, a *flowset.Arena, list []flowset.Weighted) flowset.Diagram {
+	tb.Helper()
 	d, err := a.Build(list)
 	if err != nil {
-		t.Fatalf("Build: %v", err)
+		tb.Fatalf("Build: %v", err)
 	}
 	return d
 }
@@ -333,7 +333,7 @@ func TestPatch(t *testing.T) {
 		for _, l := range lists {
 			diagrams = append(diagrams, build(t, a, l))
 		}
-		from := map[flowset.Space]map[flowset.Addr]int{}
+		from := make(map[flowset.Space]map[flowset.Addr]int, len(spaces))
 		var patches []flowset.Patch
 		for _, space := range spaces {
 			from[space] = map[flowset.Addr]int{}

@@ -19,7 +19,7 @@ func (d Diagram) Patch(patches []Patch) Diagram {
 	}
 	for s := range d.roots {
 		if len(bySpace[s]) > 0 {
-			p := patcher{arena: d.arena, space: Space(s), known: map[ref][]run{}} //nolint:gosec // four spaces
+			p := patcher{arena: d.arena, space: Space(s), known: map[ref][]run{}}
 			d.roots[s] = p.apply(d.roots[s], bySpace[s])
 		}
 	}

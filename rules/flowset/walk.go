@@ -64,7 +64,7 @@ func (a *Arena) fieldRuns(r ref, f int, s Space) []run {
 func (d Diagram) Boxes() iter.Seq2[Box, Leaf] {
 	return func(yield func(Box, Leaf) bool) {
 		for s, r := range d.roots {
-			w := boxWalker{d.arena, Space(s), yield} //nolint:gosec // four spaces
+			w := boxWalker{d.arena, Space(s), yield}
 			if !w.walk(r, 0, All(w.space)) {
 				return
 			}
@@ -131,7 +131,7 @@ func (d Diagram) Example() (Point, Leaf, bool) {
 }
 
 // First returns the flow with the least value in every field of b.
-func (b *Box) First() Point {
+func (b Box) First() Point {
 	p := Point{b.Space, b.Peer.First, b.Protocol.First, b.Port.First, b.Member.First, b.SourcePort.First}
 	if b.SourcePort == AnySourcePort() {
 		p.SourcePort = UnknownSourcePort
@@ -239,9 +239,9 @@ func (c *copier) copy(r ref) ref {
 // Examples returns, for every leaf but 0 that some flow has, the first such
 // flow in the order of the fields.
 func (d Diagram) Examples() map[Leaf]Point {
-	out := map[Leaf]Point{}
+	out := make(map[Leaf]Point)
 	for s, r := range d.roots {
-		space := Space(s) //nolint:gosec // four spaces
+		space := Space(s)
 		e := explorer{arena: d.arena, seen: map[ref]bool{}, out: out}
 		e.visit(r, Point{Space: space, SourcePort: UnknownSourcePort})
 	}
@@ -276,18 +276,19 @@ func (e *explorer) visit(r ref, p Point) {
 }
 
 // withDigit returns p with its value at a level, zero so far, set to v.
-func (p Point) withDigit(level uint8, v uint32) Point {
+func (p *Point) withDigit(level uint8, v uint32) Point {
+	out := *p
 	switch {
 	case level < levelProtocol:
-		p.Peer = p.Peer.withDigit(int(level)-levelPeer, v)
+		out.Peer = p.Peer.withDigit(int(level)-levelPeer, v)
 	case level == levelProtocol:
-		p.Protocol = v
+		out.Protocol = v
 	case level == levelPort:
-		p.Port = v
+		out.Port = v
 	case level < levelSourcePort:
-		p.Member = p.Member.withDigit(int(level)-levelMember, v)
+		out.Member = p.Member.withDigit(int(level)-levelMember, v)
 	default:
-		p.SourcePort = v
+		out.SourcePort = v
 	}
-	return p
+	return out
 }
