@@ -79,6 +79,8 @@ type builder struct {
 	// the field on; 0 is unset. (A ref of 0 is a node, and node 0 is then built
 	// again: harmless.)
 	tails   []ref
+	ids     []int32
+	spans   []indexSpan
 	borders []Addr
 	runs    []run
 }
@@ -136,11 +138,31 @@ func (b *builder) single(f int, item int32) ref {
 // split cuts field f at every border of the items and builds the node.
 func (b *builder) split(f int, items []int32) ref {
 	space := b.boxes[items[0]].Box.Space
-	_, all := span(&b.boxes[items[0]].Box, f)
+	base := len(b.borders)
+	b.pushBorders(f, items)
+	defer func() { b.borders = b.borders[:base] }()
+	if len(b.borders) == base+1 { // every item has the full range
+		return b.field(f+1, items)
+	}
+	s := splitter{b: b, field: f, borders: b.borders[base:], firstRun: len(b.runs)}
+	firstSpan := len(b.spans)
+	for _, i := range items {
+		b.spans = append(b.spans, s.indexSpan(i))
+	}
+	s.cut(0, int32(len(s.borders)), b.spans[firstSpan:], leaf(0)) //nolint:gosec // twice as many as boxes at most
+	b.spans = b.spans[:firstSpan]
+	r := b.arena.fromRuns(levelOf(f, space), digitsOf(f, space), b.runs[s.firstRun:])
+	b.runs = b.runs[:s.firstRun]
+	return r
+}
+
+// pushBorders puts the first values of all ranges that the items cut field f
+// into on the stack of borders, sorted; the first is 0.
+func (b *builder) pushBorders(f int, items []int32) {
 	base := len(b.borders)
 	b.borders = append(b.borders, Addr{})
 	for _, i := range items {
-		r, _ := span(&b.boxes[i].Box, f)
+		r, all := span(&b.boxes[i].Box, f)
 		if r.First != (Addr{}) {
 			b.borders = append(b.borders, r.First)
 		}
@@ -150,60 +172,73 @@ func (b *builder) split(f int, items []int32) ref {
 	}
 	slices.SortFunc(b.borders[base:], Addr.Compare)
 	b.borders = b.borders[:base+len(slices.Compact(b.borders[base:]))]
-	var r ref
-	if len(b.borders) == base+1 { // every item has the full range
-		r = b.field(f+1, items)
-	} else {
-		s := splitter{b: b, field: f, last: all.Last, end: len(b.borders), firstRun: len(b.runs)}
-		s.cut(base, s.end, items, leaf(0))
-		r = b.arena.fromRuns(levelOf(f, space), digitsOf(f, space), b.runs[s.firstRun:])
-		b.runs = b.runs[:s.firstRun]
-	}
-	b.borders = b.borders[:base]
-	return r
 }
+
+// An indexSpan is a box's range of the field being cut, as indexes of borders:
+// from low up to and without high.
+type indexSpan struct{ item, low, high int32 }
 
 // A splitter cuts one field into runs, which it leaves on the builder's stack.
 type splitter struct {
 	b        *builder
 	field    int
-	last     Addr // the field's greatest value
-	end      int  // where the field's borders end on the stack
+	borders  []Addr
 	firstRun int
 }
 
-// cut emits the runs between borders low and high. The items reach into that
-// range, or lie outside; above is what covers all of it already.
-func (s *splitter) cut(low, high int, items []int32, above ref) {
-	first, last := s.b.borders[low], s.last
-	if high < s.end {
-		last = s.b.borders[high].Prev()
+func (s *splitter) indexSpan(item int32) indexSpan {
+	r, all := span(&s.b.boxes[item].Box, s.field)
+	low, _ := slices.BinarySearchFunc(s.borders, r.First, Addr.Compare)
+	high := len(s.borders)
+	if r.Last != all.Last {
+		high, _ = slices.BinarySearchFunc(s.borders, r.Last.Next(), Addr.Compare)
 	}
+	return indexSpan{item, int32(low), int32(high)} //nolint:gosec // indexes of borders
+}
+
+// cut emits the runs between borders low and high. The items reach into that
+// range, or lie outside; above is what covers all of it already. It may
+// reorder items.
+func (s *splitter) cut(low, high int32, items []indexSpan, above ref) {
 	// In place: items that cover the range, then those that reach into it.
 	cover, reach := 0, 0
 	for i, item := range items {
-		r, _ := span(&s.b.boxes[item].Box, s.field)
-		if last.less(r.First) || r.Last.less(first) {
+		if item.high <= low || high <= item.low {
 			continue
 		}
 		items[i], items[reach] = items[reach], item
-		if !first.less(r.First) && !r.Last.less(last) {
+		if item.low <= low && high <= item.high {
 			items[reach], items[cover] = items[cover], item
 			cover++
 		}
 		reach++
 	}
 	if cover > 0 {
-		above = s.b.arena.apply(opGreater, above, s.b.field(s.field+1, items[:cover]))
+		above = s.b.arena.apply(opGreater, above, s.below(items[:cover]))
 	}
 	if cover == reach {
-		s.emit(first, above)
+		s.emit(s.borders[low], above)
 		return
 	}
 	rest := items[cover:reach] // none if low and high are neighbours
 	mid := (low + high) / 2
 	s.cut(low, mid, rest, above)
 	s.cut(mid, high, rest, above)
+}
+
+// below builds the diagram of some items from the next field on.
+func (s *splitter) below(items []indexSpan) ref {
+	b := s.b
+	if len(items) == 1 {
+		return b.single(s.field+1, items[0].item)
+	}
+	base := len(b.ids)
+	for _, i := range items {
+		b.ids = append(b.ids, i.item)
+	}
+	r := b.field(s.field+1, b.ids[base:])
+	b.ids = b.ids[:base]
+	return r
 }
 
 func (s *splitter) emit(start Addr, kid ref) {
