@@ -60,6 +60,7 @@ var floors = []floor{
 	{room: "/profiles", only: []string{module + "/rules", module + "/profiles", "sigs.k8s.io/yaml", "go.yaml.in/yaml"}},
 	{room: "/api/v1alpha1", never: append(slices.Clone(light), bare)},
 	{room: "/internal/convert", never: light},
+	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/cmd/ringfence", never: light},
 }

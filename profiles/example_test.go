@@ -46,5 +46,5 @@ func ExampleFixRules() {
 	for _, r := range profiles.FixRules(need, facts) {
 		fmt.Println(r.Action, r.Protocol, r.Ports, r.Peer, r.Description)
 	}
-	// Output: accept TCP 10250/10250 192.168.0.0/24 BI-L3 kubelet; without it logs time out
+	// Output: accept TCP 10250/10250 192.168.0.0/24 BI-L3 kubelet
 }

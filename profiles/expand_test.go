@@ -534,7 +534,7 @@ func TestFixRules(t *testing.T) {
 				if why := illegal(r, tc.facts); why != "" {
 					t.Errorf("%s\nrule %+v: %s", tc.reason, r, why)
 				}
-				if want := "BI-L3 kubelet; without it logs time out"; r.Description != want {
+				if want := "BI-L3 kubelet"; r.Description != want {
 					t.Errorf("description %q, want %q", r.Description, want)
 				}
 			}

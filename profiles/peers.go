@@ -195,7 +195,7 @@ func FixRules(need rules.Need, f *Facts) []rules.Rule {
 		out = append(out, rules.Rule{
 			Direction: need.Direction, Action: rules.Accept, Priority: 1,
 			Protocol: need.Protocol, Ports: need.Ports, Peer: peer,
-			Description: describe(need.ID, need.Component, need.Why), Row: need.ID,
+			Description: need.ID + " " + need.Component, Row: need.ID,
 		})
 	}
 	return out

@@ -1,0 +1,120 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// A SecurityGroup is a list of rules that hosts wear. It cannot be deleted
+// while a cluster or a node pool uses it.
+type SecurityGroup struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	Spec SecurityGroupSpec `json:"spec"`
+	// Status is written by the controllers only.
+	Status SecurityGroupStatus `json:"status,omitzero"`
+}
+
+// A SecurityGroupSpec is what a user wants of a group. The effective rules are
+// the system rules of the status, then the user's of the spec.
+type SecurityGroupSpec struct {
+	// VPCName names the VPC that the group belongs to. Required, and never
+	// changed.
+	VPCName string `json:"vpcName"`
+	// Type is Basic or Advanced; empty means Basic. Never changed.
+	Type GroupType `json:"type,omitempty"`
+	// InnerAccess Accept lets members reach each other before any rule is
+	// tried. Empty means Accept for a basic group. An advanced group has none:
+	// empty or Drop.
+	InnerAccess InnerAccess `json:"innerAccess,omitempty"`
+	// Ingress are the user's rules for flows from the peer to the member.
+	Ingress []Rule `json:"ingress,omitempty"`
+	// Egress are the user's rules for flows from the member to the peer.
+	Egress []Rule `json:"egress,omitempty"`
+	// Management says whether controllers add system rules; empty means Manual.
+	Management Management `json:"management,omitempty"`
+	// Provider says where the group is enforced. Nil means on own hosts.
+	Provider *Provider `json:"provider,omitempty"`
+}
+
+// A SecurityGroupStatus is what the controllers know of a group.
+type SecurityGroupStatus struct {
+	// SystemIngress and SystemEgress are the rules of the profile that the
+	// group's clusters ask for. They come before the user's.
+	SystemIngress []SystemRule `json:"systemIngress,omitempty"`
+	SystemEgress  []SystemRule `json:"systemEgress,omitempty"`
+	// Members is the number of addresses that the members have.
+	Members int32 `json:"members,omitempty"`
+	// RuleCount is what the group counts for in a host's quota of 1,000: its
+	// rules, with each prefix list for its MaxEntries.
+	RuleCount int32 `json:"ruleCount,omitempty"`
+	// Clusters are the clusters that use the group, by name.
+	Clusters []GroupUser `json:"clusters,omitempty"`
+	// Protected is true while the group cannot be deleted. Nil means that its
+	// use was never computed, which protects it too.
+	Protected  *bool              `json:"protected,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// A GroupUser is a cluster that uses a group.
+type GroupUser struct {
+	// Name is the cluster's name.
+	Name string `json:"name"`
+	// NodePools are those of its node pools that use the group, by name. None
+	// means that only the cluster itself does.
+	NodePools []string `json:"nodePools,omitempty"`
+}
+
+// A GroupType is Basic or Advanced (ECS: normal, enterprise).
+type GroupType string
+
+// The types of group.
+const (
+	// GroupTypeBasic may name groups and lets egress pass by default.
+	GroupTypeBasic GroupType = "Basic"
+	// GroupTypeAdvanced has CIDR and prefix-list peers only and drops egress by
+	// default.
+	GroupTypeAdvanced GroupType = "Advanced"
+)
+
+// An InnerAccess says whether members reach each other before any rule.
+type InnerAccess string
+
+// The two answers.
+const (
+	InnerAccessAccept InnerAccess = "Accept"
+	InnerAccessDrop   InnerAccess = "Drop"
+)
+
+// A Management says who keeps the rules of a group.
+type Management string
+
+// The kinds of management.
+const (
+	// ManagementManual leaves the rules to the user.
+	ManagementManual Management = "Manual"
+	// ManagementManaged lets controllers keep system rules beside the user's.
+	ManagementManaged Management = "Managed"
+)
+
+// A Provider says where a group is enforced.
+type Provider struct {
+	// Type is Hosts or AlibabaCloud; empty means Hosts.
+	Type ProviderType `json:"type,omitempty"`
+	// RegionID is the region of Alibaba Cloud, such as cn-hangzhou. Only for
+	// AlibabaCloud.
+	RegionID string `json:"regionID,omitempty"`
+	// ID is the group's id there, such as sg-bp1; empty to make one. Only for
+	// AlibabaCloud.
+	ID string `json:"id,omitempty"`
+}
+
+// A ProviderType is a kind of place where groups are enforced.
+type ProviderType string
+
+// The kinds of provider.
+const (
+	// ProviderHosts enforces with nftables on the hosts that wear the group.
+	ProviderHosts ProviderType = "Hosts"
+	// ProviderAlibabaCloud enforces through Alibaba Cloud's API, which knows
+	// fewer protocols.
+	ProviderAlibabaCloud ProviderType = "AlibabaCloud"
+)

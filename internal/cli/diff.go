@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/judge"
+	"ringfence.dev/ringfence/profiles"
+	"ringfence.dev/ringfence/rules"
+)
+
+const diffHelp = `Diff compares two states, each a file or a directory of exports or manifests, by
+what they let through: the flows that open, the flows that close, and the needs of
+the cluster among them. Rules that are written differently and mean the same are
+no difference.
+
+Exit code 1 means that a flow which the cluster needs closes.`
+
+type diffCommand struct {
+	facts
+	output
+	streams Streams
+}
+
+func newDiff(s Streams) *cobra.Command {
+	cmd := &diffCommand{output: newOutput("table", "json", "yaml"), streams: s}
+	c := &cobra.Command{
+		Use:     "diff OLD NEW",
+		Short:   "Show which flows open and close between two states, and which needs are among them",
+		Long:    diffHelp,
+		Example: "  ringfence diff export-monday/ export-today/\n  ringfence diff state.json plan.json",
+		Args:    cobra.ExactArgs(2),
+		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args[0], args[1]) },
+	}
+	cmd.output.register(c)
+	cmd.facts.register(c)
+	return c
+}
+
+func (cmd *diffCommand) run(c *cobra.Command, oldPath, newPath string) error {
+	if err := cmd.checkFormat(c); err != nil {
+		return err
+	}
+	tables, err := profiles.Load()
+	if err != nil {
+		return err
+	}
+	old, err := cmd.read(c, oldPath, tables)
+	if err != nil {
+		return err
+	}
+	updated, err := cmd.read(c, newPath, tables)
+	if err != nil {
+		return err
+	}
+	comparison, err := judge.Compare(old, updated, tables)
+	if err != nil {
+		return err
+	}
+	if done, err := cmd.structured(cmd.streams.Out, comparisonOf(comparison)); err != nil {
+		return err
+	} else if !done {
+		p := cmd.printer(cmd.streams.Out)
+		writeComparison(p, comparison)
+		if p.err != nil {
+			return p.err
+		}
+	}
+	for i := range comparison.Differences {
+		if len(comparison.Differences[i].NeedsCut) > 0 {
+			return errFindings
+		}
+	}
+	return nil
+}
+
+// read reads one side. Flags describe clusters; a side without any is compared
+// group by group.
+func (cmd *diffCommand) read(c *cobra.Command, path string, tables *profiles.Tables) (*convert.Inventory, error) {
+	files, err := readFiles([]string{path}, cmd.streams.In)
+	if err != nil {
+		return nil, err
+	}
+	inv, err := convert.Parse(files)
+	if err != nil {
+		return nil, err
+	}
+	if len(inv.Clusters) == 0 && cmd.mode == "" {
+		return inv, cmd.applyGroups(inv)
+	}
+	if inv, err = cmd.applyFacts(c, inv); err != nil {
+		return nil, err
+	}
+	return judge.Complete(inv, tables)
+}
+
+// The JSON form of a comparison. Its names are a contract.
+type jsonComparison struct {
+	Changes []jsonDifference `json:"changes"`
+	Notes   []string         `json:"notes"`
+}
+
+type jsonDifference struct {
+	Who      []string         `json:"who"`
+	Old      []string         `json:"oldGroups"`
+	New      []string         `json:"newGroups"`
+	Opens    []jsonRegion     `json:"opens"`
+	Closes   []jsonRegion     `json:"closes"`
+	NeedsMet []jsonNeedChange `json:"needsMet"`
+	NeedsCut []jsonNeedChange `json:"needsCut"`
+}
+
+type jsonRegion struct {
+	Direction   string     `json:"direction"`
+	Protocol    string     `json:"protocol"`
+	Ports       string     `json:"ports"`
+	Peers       []string   `json:"peers"`
+	Member      string     `json:"member,omitempty"`
+	SourcePorts string     `json:"sourcePorts,omitempty"`
+	Example     jsonPacket `json:"example"`
+}
+
+type jsonNeedChange struct {
+	ID        string     `json:"id"`
+	Direction string     `json:"direction"`
+	Protocol  string     `json:"protocol"`
+	Ports     string     `json:"ports"`
+	Peer      string     `json:"peer"`
+	Component string     `json:"component"`
+	Why       string     `json:"why"`
+	Example   jsonPacket `json:"example"`
+}
+
+func comparisonOf(c *judge.Comparison) jsonComparison {
+	out := jsonComparison{Changes: []jsonDifference{}, Notes: append([]string{}, c.Notes...)}
+	for i := range c.Differences {
+		d := &c.Differences[i]
+		out.Changes = append(out.Changes, jsonDifference{
+			d.Who, d.Old, d.New, regionsOf(d.Opens), regionsOf(d.Closes), needChangesOf(d.NeedsMet), needChangesOf(d.NeedsCut),
+		})
+	}
+	return out
+}
+
+func regionsOf(list []rules.Region) []jsonRegion {
+	out := make([]jsonRegion, 0, len(list))
+	for i := range list {
+		r := &list[i]
+		out = append(out, jsonRegion{r.Direction.String(), r.Protocols, r.Ports, r.Peers, r.Member, r.SourcePorts, flowOf(&r.Example)})
+	}
+	return out
+}
+
+func needChangesOf(list []judge.NeedChange) []jsonNeedChange {
+	out := make([]jsonNeedChange, 0, len(list))
+	for i := range list {
+		n := &list[i].Need
+		out = append(out, jsonNeedChange{
+			n.ID, n.Direction.String(), n.Protocol.String(), n.Ports.String(), n.Peer.String(), n.Component, n.Why, flowOf(&list[i].Example),
+		})
+	}
+	return out
+}
+
+func flowOf(f *rules.Flow) jsonPacket {
+	p := jsonPacket{Local: f.Local.String(), RemoteGroup: f.RemoteGroup, Protocol: strings.ToLower(f.Protocol.String()), Port: f.Port}
+	if f.Remote.IsValid() {
+		p.Remote = f.Remote.String()
+	}
+	return p
+}
+
+// maxPeers is how many peers of a region a table shows.
+const maxPeers = 6
+
+func writeComparison(p *printer, c *judge.Comparison) {
+	changed := false
+	for i := range c.Differences {
+		d := &c.Differences[i]
+		if d.IsEmpty() {
+			continue
+		}
+		changed = true
+		writeDifference(p, d)
+	}
+	if !changed {
+		p.printf("%s\n", p.paint(styleGreen, "no flow opens or closes"))
+	}
+	for _, n := range c.Notes {
+		p.printf("note: %s\n", n)
+	}
+}
+
+func writeDifference(p *printer, d *judge.Difference) {
+	p.printf("%s\n", p.paint(styleBold, strings.Join(wrap(strings.Join(d.Who, ", "), lineWidth), "\n")))
+	p.printf("  groups %s", strings.Join(d.Old, ", "))
+	if strings.Join(d.Old, " ") != strings.Join(d.New, " ") {
+		p.printf(" -> %s", strings.Join(d.New, ", "))
+	}
+	p.printf("\n")
+	writeRegions(p, p.paint(styleYellow, "opens "), d.Opens)
+	writeRegions(p, p.paint(styleCyan, "closes"), d.Closes)
+	for _, n := range d.NeedsMet {
+		writeNeedChange(p, p.paint(styleGreen, "meets "), &n)
+	}
+	for _, n := range d.NeedsCut {
+		writeNeedChange(p, p.paint(styleRed, "BREAKS"), &n)
+	}
+	p.printf("\n")
+}
+
+func writeNeedChange(p *printer, label string, n *judge.NeedChange) {
+	p.printf("  %s  %s need %s: %s %s %s\n", label, n.Need.Direction, n.Need.ID, n.Need.Protocol, n.Need.Ports, n.Need.Peer)
+	for _, line := range wrap(n.Need.Component+": "+n.Need.Why, lineWidth-10) {
+		p.printf("          %s\n", line)
+	}
+}
+
+func writeRegions(p *printer, label string, list []rules.Region) {
+	for i := range list {
+		r := &list[i]
+		peers := strings.Join(r.Peers[:min(len(r.Peers), maxPeers)], ", ")
+		if more := len(r.Peers) - maxPeers; more > 0 {
+			peers += fmt.Sprintf(" and %d more", more)
+		}
+		text := fmt.Sprintf("%s %s %s: %s", r.Direction, r.Protocols, r.Ports, peers)
+		if r.Member != "" {
+			text += ", member " + r.Member
+		}
+		if r.SourcePorts != "" {
+			text += ", source ports " + r.SourcePorts
+		}
+		for k, line := range wrap(text, lineWidth-10) {
+			if k == 0 {
+				p.printf("  %s  %s\n", label, line)
+				continue
+			}
+			p.printf("          %s\n", line)
+		}
+	}
+}

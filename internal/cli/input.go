@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/internal/convert"
+)
+
+// An input is the -f flag: the files that a command reads.
+type input struct {
+	paths []string
+	in    io.Reader
+}
+
+func (i *input) register(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&i.paths, "file", "f", nil, "file or directory to read, - for standard input; may be repeated (a directory means every file in it)")
+	_ = c.MarkFlagFilename("file", "json", "yaml", "yml")
+}
+
+// readFiles reads the files and converts them.
+func (i *input) readFiles(c *cobra.Command) (*convert.Inventory, error) {
+	if len(i.paths) == 0 {
+		return nil, usageError(c, "nothing to read: name files or directories with -f")
+	}
+	files, err := readFiles(i.paths, i.in)
+	if err != nil {
+		return nil, err
+	}
+	return convert.Parse(files)
+}
+
+func readFiles(paths []string, in io.Reader) ([]convert.File, error) {
+	var files []convert.File
+	for _, p := range paths {
+		var more []convert.File
+		var err error
+		if p == "-" {
+			more, err = readStream(in)
+		} else {
+			more, err = readPath(p)
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
+	return files, nil
+}
+
+func readStream(in io.Reader) ([]convert.File, error) {
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read standard input: %w", err)
+	}
+	return []convert.File{{Name: "standard input", Data: data}}, nil
+}
+
+func readPath(path string) ([]convert.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read: %w", err)
+	}
+	if info.IsDir() {
+		return readDir(path)
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // reading what the user names is the job
+	if err != nil {
+		return nil, fmt.Errorf("cannot read: %w", err)
+	}
+	return []convert.File{{Name: path, Data: data}}, nil
+}
+
+// readDir reads every file of a directory, but not those of directories below,
+// hidden ones, or Markdown, which explains exports and is none.
+func readDir(dir string) ([]convert.File, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read: %w", err)
+	}
+	var files []convert.File
+	for _, e := range entries {
+		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || strings.EqualFold(filepath.Ext(e.Name()), ".md") {
+			continue
+		}
+		more, err := readPath(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, errors.New("the directory holds no files to read"))
+	}
+	return files, nil
+}

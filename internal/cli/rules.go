@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/profiles"
+	"ringfence.dev/ringfence/rules"
+)
+
+const rulesHelp = `Rules prints the rules that a profile means for a cluster's group, each with the row
+of the tables that it comes from.
+
+-o aliyun prints commands, -o terraform resources, -o yaml a SecurityGroup object,
+-o json a list of rules. Of a cluster whose group has no id yet, commands name
+$SECURITY_GROUP_ID.`
+
+const rulesExample = `  ringfence rules -f cluster.yaml --profile least-privilege
+  ringfence rules -f export/ --group-type advanced --profile recommended -o aliyun
+  ringfence rules --network-mode Terway --node-subnets 192.168.0.0/19 --pod-subnets 192.168.32.0/19 \
+    --api-server 192.168.0.200 --group-type advanced --profile least-privilege -o terraform`
+
+type rulesCommand struct {
+	input
+	facts
+	output
+	streams Streams
+	profile string
+}
+
+func newRules(s Streams) *cobra.Command {
+	cmd := &rulesCommand{input: input{in: s.In}, output: newOutput("table", "yaml", "json", "aliyun", "terraform"), streams: s}
+	c := &cobra.Command{
+		Use:     "rules [-f FILE...] [--group-type basic|advanced] [--profile recommended|least-privilege]",
+		Short:   "Print the rules that a profile means for a cluster",
+		Long:    rulesHelp,
+		Example: rulesExample,
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return cmd.run(c) },
+	}
+	cmd.input.register(c)
+	cmd.output.register(c)
+	cmd.facts.register(c)
+	registerProfile(c, &cmd.profile)
+	return c
+}
+
+func (cmd *rulesCommand) run(c *cobra.Command) error {
+	if err := cmd.checkFormat(c); err != nil {
+		return err
+	}
+	cluster, inv, err := cmd.oneCluster(c)
+	if err != nil {
+		return err
+	}
+	f, err := cmd.groupFacts(cluster, inv)
+	if err != nil {
+		return err
+	}
+	scope, err := parseScope(cmd.profile)
+	if err != nil {
+		return usageError(c, "%w", err)
+	}
+	tables, err := profiles.Load()
+	if err != nil {
+		return err
+	}
+	e, err := tables.Expand(&f, cmp.Or(scope, cluster.Profile, profiles.Recommended))
+	if err != nil {
+		return err
+	}
+	return cmd.write(&f, cluster, &e)
+}
+
+// oneCluster returns the cluster that the rules are for.
+func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *convert.Inventory, error) {
+	inv := &convert.Inventory{}
+	var err error
+	if len(cmd.paths) > 0 {
+		if inv, err = cmd.readFiles(c); err != nil {
+			return nil, nil, err
+		}
+	}
+	if inv, err = cmd.applyFacts(c, inv); err != nil {
+		return nil, nil, err
+	}
+	if len(inv.Clusters) != 1 {
+		return nil, nil, usageError(c, "the files hold %d clusters (%s): say which one with --cluster", len(inv.Clusters), clusterNames(inv))
+	}
+	cluster := &inv.Clusters[0]
+	for _, u := range cluster.Unknown {
+		if u == convert.FactMode || u == convert.FactNodeSubnets {
+			return nil, nil, usageError(c, "no file tells the %s of cluster %s, and no flag does", u, cluster.Title)
+		}
+		notes := &printer{w: cmd.streams.Err}
+		notes.printf("note: no file tells the %s of cluster %s: rows that need it are left out\n", u, cluster.Title)
+	}
+	return cluster, inv, nil
+}
+
+// groupFacts completes the cluster's facts with the group that the rules are for.
+func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) (profiles.Facts, error) {
+	f := c.Facts
+	f.Cluster, f.Group, f.GroupType, f.InnerAccess = c.Title, c.Group, c.GroupType, c.InnerAccess
+	if cmd.group != "" {
+		f.Group = cmd.group
+	}
+	unknownType := c.Group == "" && c.Origin != convert.Manifest
+	if g, ok := inv.Group(f.Group); ok {
+		f.GroupType, f.InnerAccess = g.Type, g.InnerAccess
+		unknownType = g.TypeUnknown
+	}
+	if cmd.groupType != "" {
+		t, err := parseGroupType(cmd.groupType)
+		if err != nil {
+			return f, err
+		}
+		if t != f.GroupType || unknownType {
+			f.GroupType, f.InnerAccess = t, t == rules.Basic
+		}
+		unknownType = false
+	}
+	if unknownType {
+		return f, fmt.Errorf("no file tells the type of cluster %s's group: say --group-type basic or advanced", c.Title)
+	}
+	switch strings.ToLower(cmd.innerAccess) {
+	case "":
+	case "accept":
+		if f.GroupType == rules.Advanced {
+			return f, errors.New("--inner-access accept: an advanced group has no inner access")
+		}
+		f.InnerAccess = true
+	case "drop":
+		f.InnerAccess = false
+	default:
+		return f, fmt.Errorf("--inner-access %q: want accept or drop", cmd.innerAccess)
+	}
+	f.ClusterGroup, f.ClusterGroupType = f.Group, f.GroupType
+	return f, nil
+}
+
+// A jsonRule is one rule of -o json. Its names are a contract.
+type jsonRule struct {
+	Direction string `json:"direction"`
+	Policy    string `json:"policy"`
+	Priority  uint8  `json:"priority"`
+	Protocol  string `json:"protocol"`
+	Ports     string `json:"ports"`
+	Peer      string `json:"peer"`
+	Row       string `json:"row"`
+	Note      string `json:"note"`
+}
+
+func (cmd *rulesCommand) write(f *profiles.Facts, c *convert.Cluster, e *profiles.Expansion) error {
+	switch cmd.format {
+	case "json":
+		list := make([]jsonRule, 0, len(e.Rules))
+		for i := range e.Rules {
+			r := &e.Rules[i]
+			list = append(list, jsonRule{r.Direction.String(), r.Action.String(), r.Priority, r.Protocol.String(), r.Ports.String(), r.Peer.String(), r.Row, r.Description})
+		}
+		return writeJSON(cmd.streams.Out, list)
+	case "yaml":
+		g := groupOf(f, c, e.Rules)
+		_, err := fmt.Fprint(cmd.streams.Out, convert.ManifestGroup(&g))
+		return err
+	case "aliyun":
+		return cmd.writeAliyun(cmp.Or(f.Group, "$SECURITY_GROUP_ID"), e.Rules)
+	case "terraform":
+		return cmd.writeTerraform(cmp.Or(f.Group, "var.security_group_id"), e.Rules)
+	}
+	return cmd.writeTable(e)
+}
+
+func groupOf(f *profiles.Facts, c *convert.Cluster, list []rules.Rule) rules.Group {
+	g := rules.Group{Name: cmp.Or(f.Group, c.ID), Type: f.GroupType, InnerAccess: f.InnerAccess, VPC: c.VPC}
+	for _, r := range list {
+		if r.Direction == rules.Egress {
+			g.Egress = append(g.Egress, r)
+		} else {
+			g.Ingress = append(g.Ingress, r)
+		}
+	}
+	return g
+}
+
+func (cmd *rulesCommand) writeAliyun(group string, list []rules.Rule) error {
+	p := cmd.printer(cmd.streams.Out)
+	edits := make([]rules.Edit, 0, len(list))
+	for _, r := range list {
+		edits = append(edits, rules.Edit{Group: group, Rule: r})
+	}
+	// One command a rule: a long list is easier to follow, and to repeat after
+	// a failure, in steps.
+	for i := range edits {
+		lines, err := convert.AliyunCommands(edits[i : i+1])
+		if err != nil {
+			return fmt.Errorf("row %s: %w", list[i].Row, err)
+		}
+		p.printf("%s\n", lines[0])
+	}
+	return p.err
+}
+
+func (cmd *rulesCommand) writeTerraform(group string, list []rules.Rule) error {
+	p := cmd.printer(cmd.streams.Out)
+	if group == "var.security_group_id" {
+		p.printf("variable \"security_group_id\" {\n  type = string\n}\n\n")
+	}
+	for i := range list {
+		block, err := convert.TerraformRule(group, &list[i])
+		if err != nil {
+			return fmt.Errorf("row %s: %w", list[i].Row, err)
+		}
+		if i > 0 {
+			p.printf("\n")
+		}
+		p.printf("%s", block)
+	}
+	return p.err
+}
+
+func (cmd *rulesCommand) writeTable(e *profiles.Expansion) error {
+	p := cmd.printer(cmd.streams.Out)
+	rows := make([][]string, 0, len(e.Rules))
+	for i := range e.Rules {
+		r := &e.Rules[i]
+		rows = append(rows, []string{r.Direction.String(), r.Action.String(), fmt.Sprint(r.Priority), r.Protocol.String(), r.Ports.String(), r.Peer.String(), r.Row})
+	}
+	table(p, []string{"DIRECTION", "POLICY", "PRIO", "PROTOCOL", "PORTS", "PEER", "ROW"}, rows)
+	for _, s := range e.Skipped {
+		labelled(p, s.Row, "no rule: "+s.Reason)
+	}
+	return p.err
+}

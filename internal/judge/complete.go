@@ -1,0 +1,140 @@
+package judge
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/profiles"
+	"ringfence.dev/ringfence/rules"
+)
+
+// Complete returns the inventory with the groups that clusters and node pools
+// ask for and that have yet to be made, as they would be made: named after the
+// cluster, or CLUSTER-POOL, with the rules of their profile. Hosts of those
+// pools wear them. An inventory that asks for none is returned as it is.
+//
+// Clusters of clouds are left alone: their groups exist, if no file tells them
+// either.
+func Complete(inv *convert.Inventory, tables *profiles.Tables) (*convert.Inventory, error) {
+	m := groupMaker{inv: inv, tables: tables, clusters: slices.Clone(inv.Clusters)}
+	for i := range m.clusters {
+		if m.clusters[i].Origin == convert.Manifest {
+			if err := m.cluster(&m.clusters[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(m.made) == 0 {
+		return inv, nil
+	}
+	m.dress()
+	return inv.With(m.made, m.clusters, m.interfaces), nil
+}
+
+type groupMaker struct {
+	inv        *convert.Inventory
+	tables     *profiles.Tables
+	clusters   []convert.Cluster
+	interfaces []convert.Interface
+	made       []convert.Group
+}
+
+// cluster makes what one cluster and its pools ask for.
+func (m *groupMaker) cluster(c *convert.Cluster) error {
+	c.Pools = slices.Clone(c.Pools)
+	if c.Group == "" {
+		wish := convert.GroupWish{Type: c.GroupType, InnerAccess: c.InnerAccess, Profile: c.Profile}
+		if err := m.make(c, c.ID, &wish); err != nil {
+			return err
+		}
+		c.Group = c.ID
+	}
+	for i := range c.Pools {
+		p := &c.Pools[i]
+		switch {
+		case p.Wants != nil:
+			name := c.ID + "-" + p.ID
+			if err := m.make(c, name, p.Wants); err != nil {
+				return err
+			}
+			p.Groups = []string{name}
+		case len(p.Groups) == 0:
+			p.Groups = []string{c.Group}
+		}
+	}
+	return nil
+}
+
+func (m *groupMaker) make(c *convert.Cluster, name string, wish *convert.GroupWish) error {
+	if _, taken := m.inv.Group(name); taken {
+		return fmt.Errorf("%s: the group to be made for cluster %s would be called %s, and a group of that name exists: name it in the cluster's securityGroup, or rename it", c.Place, c.Title, name)
+	}
+	g := convert.Group{
+		Group:  rules.Group{Name: name, Type: wish.Type, InnerAccess: wish.InnerAccess, VPC: c.VPC},
+		Origin: convert.Manifest, Place: c.Place,
+	}
+	f := c.Facts
+	f.Cluster, f.Group, f.GroupType, f.InnerAccess = c.Title, name, wish.Type, wish.InnerAccess
+	f.ClusterGroup, f.ClusterGroupType = name, wish.Type
+	if c.Group != "" && c.Group != name {
+		f.ClusterGroup, f.ClusterGroupType = c.Group, m.typeOf(c.Group)
+	}
+	e, err := m.tables.Expand(&f, cmp.Or(wish.Profile, c.Profile, profiles.Recommended))
+	if err != nil {
+		return fmt.Errorf("%s: cannot make group %s: %w", c.Place, name, err)
+	}
+	for _, r := range e.Rules {
+		if r.Direction == rules.Egress {
+			g.Egress, g.EgressPlaces = append(g.Egress, r), append(g.EgressPlaces, c.Place)
+		} else {
+			g.Ingress, g.IngressPlaces = append(g.Ingress, r), append(g.IngressPlaces, c.Place)
+		}
+	}
+	m.made = append(m.made, g)
+	return nil
+}
+
+func (m *groupMaker) typeOf(name string) rules.GroupType {
+	if g, ok := m.inv.Group(name); ok {
+		return g.Type
+	}
+	i := slices.IndexFunc(m.made, func(g convert.Group) bool { return g.Name == name })
+	return m.made[i].Type // made before its pools' groups
+}
+
+// dress lets the hosts of pools wear the groups that were made.
+func (m *groupMaker) dress() {
+	m.interfaces = slices.Clone(m.inv.Interfaces)
+	members := map[string][]netip.Prefix{}
+	for i := range m.interfaces {
+		f := &m.interfaces[i]
+		for _, name := range m.poolGroups(f) {
+			if slices.ContainsFunc(m.made, func(g convert.Group) bool { return g.Name == name }) {
+				f.Groups = slices.Sorted(slices.Values(append(slices.Clone(f.Groups), name)))
+				members[name] = append(members[name], f.Addresses...)
+			}
+		}
+	}
+	for i := range m.made {
+		list := members[m.made[i].Name]
+		slices.SortFunc(list, netip.Prefix.Compare)
+		m.made[i].Members = slices.Compact(list)
+	}
+}
+
+// poolGroups returns the groups of a host's pool; of a host without pool,
+// none.
+func (m *groupMaker) poolGroups(f *convert.Interface) []string {
+	for i := range m.clusters {
+		c := &m.clusters[i]
+		for k := range c.Pools {
+			if c.ID == f.Cluster && c.Pools[k].ID == f.Pool && f.Pool != "" {
+				return c.Pools[k].Groups
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package judge
+
+import (
+	"fmt"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/profiles"
+	"ringfence.dev/ringfence/rules"
+)
+
+// A Difference is what changes for those who wear one set of groups.
+type Difference struct {
+	// Who wears the groups, in words; several that change alike are one entry.
+	Who []string
+	// Old and New are the groups before and after, sorted.
+	Old, New []string
+	// Opens and Closes are the flows that become possible and that stop.
+	Opens, Closes []rules.Region
+	// NeedsMet and NeedsCut are the needs among them.
+	NeedsMet, NeedsCut []NeedChange
+}
+
+// IsEmpty reports whether nothing changes.
+func (d *Difference) IsEmpty() bool { return len(d.Opens) == 0 && len(d.Closes) == 0 }
+
+// A NeedChange is a need of which some flow opens or closes.
+type NeedChange struct {
+	Need    rules.Need
+	Example rules.Flow
+}
+
+// A Comparison is what changes between two inventories.
+type Comparison struct {
+	Differences []Difference
+	// Notes say what could not be compared, such as a node pool that is new.
+	Notes []string
+}
+
+// Compare tells which flows open and close between two inventories, for
+// everybody who wears groups in both; without clusters, group by group.
+//
+// Members that only one side tells are taken for both: exports of rules alone
+// can be compared with full ones.
+func Compare(old, updated *convert.Inventory, tables *profiles.Tables) (*Comparison, error) {
+	c := comparer{old: old, updated: updated, tables: tables, seen: map[string]int{}}
+	before, after := everybody(old), everybody(updated)
+	for _, o := range before {
+		n, ok := find(after, o.who)
+		if !ok {
+			c.notef("%s is gone", o.who)
+			continue
+		}
+		if err := c.compare(&o, &n); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range after {
+		if _, ok := find(before, n.who); !ok {
+			c.notef("%s is new", n.who)
+		}
+	}
+	return &c.out, nil
+}
+
+// everybody lists all who wear groups; without clusters each group by itself.
+func everybody(inv *convert.Inventory) []worn {
+	var out []worn
+	for i := range inv.Clusters {
+		out = append(out, wearers(inv, &inv.Clusters[i])...)
+	}
+	if len(inv.Clusters) == 0 {
+		for i := range inv.Groups {
+			g := &inv.Groups[i]
+			out = append(out, worn{who: "group " + g.Name, groups: []*convert.Group{g}})
+		}
+	}
+	return out
+}
+
+func find(list []worn, who string) (worn, bool) {
+	for _, w := range list {
+		if w.who == who {
+			return w, true
+		}
+	}
+	return worn{}, false
+}
+
+type comparer struct {
+	old, updated *convert.Inventory
+	tables       *profiles.Tables
+	out          Comparison
+	seen         map[string]int // pairs of sets compared already, by index in out
+}
+
+func (c *comparer) notef(format string, args ...any) {
+	c.out.Notes = append(c.out.Notes, fmt.Sprintf(format, args...))
+}
+
+func (c *comparer) compare(o, n *worn) error {
+	for _, w := range []*worn{o, n} {
+		for _, g := range w.groups {
+			if g.RulesUnknown || g.TypeUnknown {
+				c.notef("%s cannot be compared: no file tells the rules and type of group %s", w.who, g.Name)
+				return nil
+			}
+		}
+	}
+	key := o.key() + "\x01" + n.key()
+	if i, ok := c.seen[key]; ok {
+		c.out.Differences[i].Who = append(c.out.Differences[i].Who, o.who)
+		return nil
+	}
+	d, err := c.difference(o, n)
+	if err != nil {
+		return fmt.Errorf("cannot compare %s: %w", o.who, err)
+	}
+	c.seen[key] = len(c.out.Differences)
+	c.out.Differences = append(c.out.Differences, d)
+	return nil
+}
+
+func (c *comparer) difference(o, n *worn) (Difference, error) {
+	d := Difference{Who: []string{o.who}, Old: o.names(), New: n.names()}
+	before, after := World(c.old, nil), World(c.updated, nil)
+	lend(before, c.updated)
+	lend(after, c.old)
+	space := rules.NewWorkspace(before, 0)
+	p, err := compile(o, c.old, space)
+	if err != nil {
+		return d, err
+	}
+	q, err := compile(n, c.updated, space.In(after))
+	if err != nil {
+		return d, err
+	}
+	change := rules.Diff(p, q)
+	for _, dir := range []rules.Direction{rules.Ingress, rules.Egress} {
+		d.Opens = append(d.Opens, space.Regions(change.Opens[dir])...)
+		d.Closes = append(d.Closes, space.Regions(change.Closes[dir])...)
+	}
+	if n.cluster == nil || d.IsEmpty() {
+		return d, nil
+	}
+	return d, c.needs(&d, n, space.In(after), &change)
+}
+
+// lend gives a world the members of groups that only another inventory tells.
+func lend(to *rules.World, from *convert.Inventory) {
+	for i := range from.Groups {
+		if g := &from.Groups[i]; len(g.Members) > 0 && !to.Members.Known(g.Name) {
+			to.Members.Set(g.Name, g.Members)
+		}
+	}
+}
+
+func compile(w *worn, inv *convert.Inventory, space *rules.Workspace) (*rules.Policy, error) {
+	rs, err := w.merge(inv)
+	if err != nil {
+		return nil, err
+	}
+	return space.Compile(rs)
+}
+
+// needs finds the needs of the updated cluster among the changes.
+func (c *comparer) needs(d *Difference, n *worn, space *rules.Workspace, change *rules.Change) error {
+	f := n.facts(c.updated)
+	e, err := c.tables.Expand(&f, profiles.LeastPrivilege)
+	if err != nil {
+		return err
+	}
+	for i := range e.Needs {
+		need := &e.Needs[i]
+		for _, part := range []struct {
+			set rules.Set
+			to  *[]NeedChange
+		}{{change.Opens[need.Direction], &d.NeedsMet}, {change.Closes[need.Direction], &d.NeedsCut}} {
+			flow, ok, err := space.Meets(part.set, need, c.updated.PrefixLists)
+			if err != nil {
+				return err
+			}
+			if ok {
+				*part.to = append(*part.to, NeedChange{*need, flow})
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package judge
+
+import (
+	"net/netip"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// packet turns an example into one that a reader can picture: an address that
+// some interface really has, or an ordinary one of the same range, instead of
+// the first of the range. The verdict must stay the same.
+func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *Packet {
+	best := *f
+	want := q.policy.Verdict(f)
+	try := func(candidate rules.Flow) bool {
+		if q.policy.Verdict(&candidate) != want || need != nil && !asksFor(j.world, need, &candidate) {
+			return false
+		}
+		best = candidate
+		return true
+	}
+	for _, a := range locals(q, f.Local) {
+		candidate := best
+		candidate.Local = a
+		if try(candidate) {
+			break
+		}
+	}
+	for _, a := range remotes(q, f, need) {
+		candidate := best
+		candidate.Remote = a
+		if a != best.Local && try(candidate) {
+			break
+		}
+	}
+	p := &Packet{Direction: best.Direction, Local: best.Local, Remote: best.Remote, RemoteGroup: best.RemoteGroup, Protocol: best.Protocol}
+	if best.Protocol.HasPorts() {
+		p.Port = best.Port
+		p.SourcePort = best.SourcePort
+		ordinary := best
+		ordinary.HasSourcePort, ordinary.SourcePort = true, 40000
+		if q.policy.Verdict(&ordinary) == want {
+			p.SourcePort = 0
+		}
+	}
+	return p
+}
+
+// asksFor reports whether a flow's peer is one of the need's.
+func asksFor(w *rules.World, n *rules.Need, f *rules.Flow) bool {
+	switch p := n.Peer.(type) {
+	case rules.CIDR:
+		return p.Prefix.Contains(f.Remote)
+	case rules.GroupPeer:
+		return f.RemoteGroup == p.Name || w.Members.Contains(p.Name, f.Remote)
+	case rules.PrefixListPeer:
+	}
+	return false // one of a list's entries: the first example is as good as any
+}
+
+// locals are addresses that a host of the set may have.
+func locals(q *question, like netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, g := range q.worn.groups {
+		out = append(out, ordinary(g.Members, like)...)
+	}
+	for _, c := range q.facts.NodeSubnets {
+		out = append(out, ordinary([]netip.Prefix{c.Prefix}, like)...)
+	}
+	return out
+}
+
+// remotes are addresses that a peer may have.
+func remotes(q *question, f *rules.Flow, need *rules.Need) []netip.Addr {
+	if !f.Remote.IsValid() {
+		return nil
+	}
+	var out []netip.Addr
+	if need != nil {
+		if c, ok := need.Peer.(rules.CIDR); ok {
+			for _, g := range q.worn.groups {
+				for _, a := range ordinary(g.Members, f.Remote) {
+					if c.Prefix.Contains(a) {
+						out = append(out, a)
+					}
+				}
+			}
+			return append(out, ordinary([]netip.Prefix{c.Prefix}, f.Remote)...)
+		}
+	}
+	if f.Remote.Is4() { // documentation range: recognisably not a real peer
+		out = append(out, netip.AddrFrom4([4]byte{203, 0, 113, 10}))
+	}
+	return append(out, f.Remote.Next())
+}
+
+// ordinary returns addresses of the same family as like, at most a handful: of
+// a range not the first, which is the network's own.
+func ordinary(prefixes []netip.Prefix, like netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range prefixes {
+		a := p.Addr()
+		if a.Is4() != like.Is4() {
+			continue
+		}
+		for i := range 12 {
+			if i >= 10 || p.IsSingleIP() {
+				out = append(out, a)
+			}
+			next := a.Next()
+			if !p.Contains(next) {
+				break
+			}
+			a = next
+		}
+		if len(out) >= 4 {
+			return out
+		}
+	}
+	return out
+}

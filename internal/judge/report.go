@@ -1,0 +1,76 @@
+// Package judge holds a cluster's facts against the groups that its hosts wear:
+// which needed flows are missing, which rules let in more than anybody asked
+// for, and what is wrong with the rules themselves.
+//
+// It decides and does no I/O: what `ringfence check` prints, a controller can
+// put into conditions.
+package judge
+
+import (
+	"net/netip"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/rules"
+)
+
+// A Report is the verdict on an inventory. All lists are sorted by severity,
+// cluster, group and the order of the tables.
+type Report struct {
+	// Missing are needs that the groups do not let through.
+	Missing []Item
+	// Excess are rules and defaults that let through what nobody needs.
+	Excess []Item
+	// Findings are everything else.
+	Findings []Item
+	// Needs is how many needs were checked, and Groups how many distinct sets
+	// of groups: a report that checked nothing says so.
+	Needs, Groups int
+}
+
+// An Item is one line of a report.
+type Item struct {
+	// ID is the profile's row for a missing need, the rule for an excess, and
+	// the kind of finding else.
+	ID        string
+	Severity  rules.Severity
+	Cluster   string // empty if no cluster is concerned
+	Group     string // the group to look at
+	Direction rules.Direction
+	Protocol  string
+	Ports     string // FIRST/LAST or -1/-1
+	Peer      string
+	Component string // what breaks; missing needs only
+	Why       string
+	// Source is the row of the table, or where the rule stands.
+	Source  string
+	Example *Packet // nil if no flow shows it
+	// Fix is what would put it right, in order: additions before removals.
+	Fix []rules.Edit
+	// Place is where the rule or group stands.
+	Place  convert.Place
+	Origin convert.Origin
+}
+
+// A Packet is an example flow.
+type Packet struct {
+	Direction     rules.Direction
+	Local, Remote netip.Addr
+	// RemoteGroup is set instead of Remote if nobody told the group's addresses.
+	RemoteGroup string
+	Protocol    rules.Protocol
+	Port        uint16 // 0 where there is none
+	SourcePort  uint16 // 0 if it does not matter
+}
+
+// Fails reports whether the report holds anything at or above a severity.
+// Missing needs are high.
+func (r *Report) Fails(at rules.Severity) bool {
+	for _, list := range [][]Item{r.Missing, r.Excess, r.Findings} {
+		for i := range list {
+			if list[i].Severity >= at {
+				return true
+			}
+		}
+	}
+	return false
+}
