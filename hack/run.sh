@@ -1,26 +1,38 @@
 #!/usr/bin/env bash
-# A first session: build ringfence, check the bundled export, say what to type next.
-# Exit code 0 means that ringfence found what is wrong with the bundled group.
+# A first look: build ringfence, check a bundled export, ask about one flow,
+# see who uses the group, and what to type next.
+# Exit code 0 means that each step ended as it should.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-demo=examples/demo
+demo=examples/ack-terway-advanced
 
 make --no-print-directory build
 echo
-echo "$demo is an export of one cluster and its security group, as the aliyun CLI prints it."
-echo "The group lacks flows that the cluster needs. Ringfence should find them."
-echo
-echo "\$ bin/ringfence check -f $demo"
-code=0
-bin/ringfence check -f "$demo" || code=$?
-if [ "$code" -ne 1 ]; then
-	echo "expected exit code 1 (something is missing), got $code: this is a bug, please report it" >&2
-	exit 1
-fi
+echo "$demo is an export of one ACK cluster and its security group, as the aliyun CLI prints it."
+echo "Somebody forgot two ports, and somebody opened SSH to the world. The port of Gatekeeper's"
+echo "webhook is in no export, so it is told by a flag."
 
-echo
-echo "That was exit code 1: something the cluster needs is missing. Now try:"
-echo "  bin/ringfence needs -f $demo                 # every flow the cluster needs, and why"
-echo "  bin/ringfence rules -f $demo -o aliyun       # the rules of the profile, as commands"
-echo "  bin/ringfence explain -f $demo --from IP --to IP --port N"
-echo "  bin/ringfence check -f YOUR-EXPORT           # and now your own cluster"
+# expect CODE COMMAND... shows a command, runs it, and insists on its exit code.
+expect() {
+	local want=$1 code=0
+	shift
+	printf '\n$ %s\n' "$*"
+	"$@" || code=$?
+	[ "$code" -eq "$want" ] && return
+	echo "expected exit code $want, got $code: this is a bug, please report it" >&2
+	exit 1
+}
+
+expect 1 bin/ringfence check -f $demo --webhook-ports 8443
+echo "That was exit code 1. May the API server reach a webhook's pod on another node?"
+expect 0 bin/ringfence explain -f $demo --from 192.168.0.10 --to 192.168.0.21 --port 8443
+expect 0 bin/ringfence clusters sg-bp1f8a2k7m3q9w5z4x6c -f $demo
+
+cat <<EOF
+
+Now try:
+  bin/ringfence check -f examples/ack-flannel-basic
+  bin/ringfence rules -f $demo --profile least-privilege --webhook-ports 8443 -o terraform
+  bin/ringfence diff $demo YOUR-EXPORT
+  bin/ringfence check -f YOUR-EXPORT --webhook-ports 8443
+EOF

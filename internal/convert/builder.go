@@ -26,6 +26,9 @@ type builder struct {
 	// the node pools of a cluster that its document does not name.
 	clusters   []cluster
 	interfaces []Interface
+	// noInnerAccess are groups whose export leaves inner access out: no matter
+	// for an advanced group, which has none.
+	noInnerAccess []groupPlace
 	// pages counts what is still missing of exports that come in pages.
 	pages []page
 	// manifests has what only manifests have: names to be resolved.
@@ -43,6 +46,12 @@ type cluster struct {
 	Cluster
 	// subnetIDs and podSubnetIDs name subnets that other documents describe.
 	subnetIDs, podSubnetIDs []string
+}
+
+// A groupPlace is a group's ID with the place of what was said about it.
+type groupPlace struct {
+	id    string
+	place Place
 }
 
 // A page is one page of a paged export: what kind of export it is (and of

@@ -114,6 +114,8 @@ func (b *builder) securityGroupAttribute(d *document) error {
 	case "accept":
 		g.InnerAccess = true
 	case "drop":
+	case "":
+		b.noInnerAccess = append(b.noInnerAccess, groupPlace{id, d.at("/InnerAccessPolicy")})
 	default:
 		return d.bad("/InnerAccessPolicy", "inner access policy %q: want Accept or Drop", in.InnerAccessPolicy)
 	}

@@ -300,7 +300,7 @@ func TestBadECSExport(t *testing.T) {
 			[]string{"--pager"},
 		},
 		"NoInnerAccess": {
-			"it decides what members may do", text(`{"SecurityGroupId":"sg-1","Permissions":{"Permission":[]}}`),
+			"it decides what members of a basic group may do", text(`{"SecurityGroupId":"sg-1","Permissions":{"Permission":[]}}`, described("normal")),
 			"0.json: /InnerAccessPolicy",
 			[]string{"want Accept or Drop"},
 		},
@@ -380,6 +380,15 @@ func TestBadECSExport(t *testing.T) {
 			t.Log(tc.reason)
 			refused(t, tc.files, tc.place, tc.want...)
 		})
+	}
+}
+
+// TestNoInnerAccessOfAdvanced checks that what an advanced group does not have
+// need not be told.
+func TestNoInnerAccessOfAdvanced(t *testing.T) {
+	v := mustParse(t, text(`{"SecurityGroupId":"sg-1","Permissions":{"Permission":[]}}`, described("enterprise")))
+	if g := groupOf(t, v, "sg-1"); g.Type != rules.Advanced || g.InnerAccess {
+		t.Errorf("got %s, inner access %t; want advanced without", g.Type, g.InnerAccess)
 	}
 }
 

@@ -290,7 +290,19 @@ func (b *builder) inventory() *Inventory {
 
 // check reports what contradicts across objects.
 func (b *builder) check() []error {
-	return slices.Concat(b.checkWearers(), b.checkRules(), b.checkPodCIDRs())
+	return slices.Concat(b.checkInnerAccess(), b.checkWearers(), b.checkRules(), b.checkPodCIDRs())
+}
+
+// checkInnerAccess refuses to guess the inner access of a basic group.
+func (b *builder) checkInnerAccess() []error {
+	index := b.groupIndex()
+	var mistakes []error
+	for _, at := range b.noInnerAccess {
+		if g := &b.groups[index[at.id]]; g.Type == rules.Basic && !g.TypeUnknown {
+			mistakes = append(mistakes, badInput(at.place, "no inner access policy of basic group %s: want Accept or Drop", at.id))
+		}
+	}
+	return mistakes
 }
 
 // A wearer is something that has groups, which must go together.

@@ -488,6 +488,28 @@ func TestBadExports(t *testing.T) {
 			},
 			"d.json: cluster c has another VPC and group than in c.json",
 		},
+		"OtherPool": {
+			"two exports disagree", func(b *builder) {
+				for i, file := range []string{"c.json", "d.json"} {
+					pool := NodePool{ID: "np", Groups: []string{fmt.Sprintf("sg-%d", i)}}
+					b.clusters = append(b.clusters, cluster{Cluster: Cluster{ID: "c", Origin: Cloud, Pools: []NodePool{pool}, Place: at(file)}})
+				}
+			},
+			"d.json: cluster c has another list of groups for node pool np than in c.json",
+		},
+		"ManifestAndExport": {
+			"nobody can tell which of the two counts", func(b *builder) {
+				b.clusters = []cluster{{Cluster: Cluster{ID: "c", Place: at("c.yaml")}}, {Cluster: Cluster{ID: "c", Origin: Cloud, Place: at("d.json")}}}
+			},
+			"d.json: cluster c is also in c.yaml: want either the manifest or the export",
+		},
+		"HostAndExport": {
+			"a Host is no interface in the cloud", func(b *builder) {
+				_ = b.file(text("h.yaml", manifestOf("Host", "{addresses: [10.0.0.1]}")))
+				b.interfaces = []Interface{{ID: "i-1", Addresses: address("10.0.0.1/32"), Place: at("i.json")}}
+			},
+			"h.yaml:1: x and i-1, i.json, are one by name or address: want either the Host or the export",
+		},
 		"PoolsOfNobody": {
 			"node pools do not say whose they are", func(b *builder) {
 				b.clusters = []cluster{{Cluster: Cluster{Origin: Cloud, Place: at("p.json")}}}
@@ -551,6 +573,15 @@ func TestGoodExports(t *testing.T) {
 			{ID: "b", VPC: "v", Addresses: address("10.0.0.2/32")},
 			{ID: "c", VPC: "v", Addresses: append(address("10.0.0.1/32"), address("10.0.0.2/32")...), Groups: []string{"sg-1", "sg-1"}},
 		}},
+		"the same exports once more": {
+			vpcs:    []VPC{{ID: "v", CIDRs: []rules.CIDR{rules.MustCIDR("10.0.0.0/8")}}, {ID: "v", CIDRs: []rules.CIDR{rules.MustCIDR("10.0.0.0/8")}}},
+			subnets: []Subnet{{ID: "s", VPC: "v"}, {ID: "s", VPC: "v"}, {ID: "s", VPC: "w"}},
+			lists:   []prefixList{{PrefixList: rules.PrefixList{Name: "pl-x"}}, {PrefixList: rules.PrefixList{Name: "pl-x"}}},
+			clusters: []cluster{
+				{Cluster: Cluster{ID: "c", VPC: "v", Origin: Cloud, Pools: []NodePool{{ID: "np", Groups: []string{"sg-1"}}}}},
+				{Cluster: Cluster{ID: "c", VPC: "v", Origin: Cloud, Pools: []NodePool{{ID: "np", Groups: []string{"sg-1"}}}}},
+			},
+		},
 		"a group that two exports describe alike": {groups: []Group{
 			{Group: rules.Group{Name: "sg-1", VPC: "v"}, Origin: Cloud, RulesUnknown: true, Place: at("a")},
 			{Group: rules.Group{Name: "sg-1", VPC: "v"}, Origin: Cloud, RulesUnknown: true, Place: at("b")},

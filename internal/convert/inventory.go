@@ -168,6 +168,6 @@ type NodePool struct {
 type GroupWish struct {
 	Type        rules.GroupType
 	InnerAccess bool
-	// Profile may be empty: the cluster's, then.
+	// Profile is the cluster's where the pool names none; may be empty.
 	Profile profiles.Scope
 }

@@ -1,6 +1,9 @@
 package convert
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestBadManifest(t *testing.T) {
 	for name, tc := range map[string]badInputCase{
@@ -19,6 +22,22 @@ func TestBadManifest(t *testing.T) {
 		"TextForNumber": {
 			"a number in quotes is a text", rule(`{protocol: ALL, priority: "1", peer: {cidr: 10.0.0.0/8}}`),
 			`in.yaml:12: /spec/ingress/0/priority: found the text "1", want a number in range`,
+		},
+		"ListForText": {
+			"a CIDR is one text", rule(`{protocol: ALL, peer: {cidr: [10.0.0.0/8]}}`),
+			"in.yaml:12: /spec/ingress/0/peer/cidr: found a list, want a text",
+		},
+		"TextForBool": {
+			"yes is a text in YAML 1.2", vpc + manifestOf("Cluster", "{vpcName: prod, network: {mode: Terway, bgp: yes}}"),
+			`in.yaml:11: /spec/network/bgp: found the text "yes", want true or false`,
+		},
+		"BoolForObject": {
+			"a spec has fields", manifestOf("VPC", "true"),
+			"in.yaml:4: /spec: found true, want an object",
+		},
+		"LongTextForNumber": {
+			"what is too long to quote is named", rule("{protocol: ALL, priority: " + strings.Repeat("x", 99) + ", peer: {cidr: 10.0.0.0/8}}"),
+			"in.yaml:12: /spec/ingress/0/priority: found a text, want a number in range",
 		},
 		"NumberForText": {
 			"a port alone is no range", rule(`{protocol: TCP, ports: 443, peer: {cidr: 10.0.0.0/8}}`),
@@ -185,6 +204,19 @@ func TestBadRule(t *testing.T) {
 			"such a rule never matches",
 			rule("{protocol: ICMPv6, peer: {prefixListName: x}}") + "---\n" + manifestOf("PrefixList", "{entries: [{cidr: 10.0.0.0/8}]}"),
 			"in.yaml:12: /spec/ingress/0: protocol ICMPv6 goes with IPv6, but the entries of prefix list x are IPv4",
+		},
+		"PrefixListAndMember": {
+			"nor does this one",
+			rule("{protocol: ALL, peer: {prefixListName: x}, memberCIDR: '2001:db8::1'}") + "---\n" + manifestOf("PrefixList", "{entries: [{cidr: 10.0.0.0/8}]}"),
+			"in.yaml:12: /spec/ingress/0: prefix list x and member 2001:db8::1/128 are of different address families",
+		},
+		"LongDescription": {
+			"ECS takes 512 characters", rule("{protocol: ALL, peer: {cidr: 10.0.0.0/8}, description: " + strings.Repeat("x", 513) + "}"),
+			"in.yaml:12: /spec/ingress/0/description: 513 characters: want at most 512",
+		},
+		"ProviderOfHosts": {
+			"a group on own hosts has no id in the cloud", group("spec:\n  vpcName: prod\n  provider: {id: sg-1}"),
+			"in.yaml:11: /spec/provider: regionID and id go with type AlibabaCloud",
 		},
 		"AdvancedNamesGroup": {
 			"advanced groups have addresses only", group("spec:\n  vpcName: prod\n  type: Advanced\n  egress:\n  - {protocol: ALL, peer: {groupName: db}}"),
