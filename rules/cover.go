@@ -135,8 +135,9 @@ func (ws *Workspace) realFlows() (flowset.Diagram, error) {
 	return ws.arena.SetOf(boxes)
 }
 
-// Cover returns the needs that p does not let through, each with an example,
-// in the order given. Prefix lists are looked up in lists.
+// Cover returns the needs that p does not let through, each with an example:
+// ingress before egress, else in the order given. Prefix lists are looked up in
+// lists. The error is [flowset.ErrBudget].
 func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, error) {
 	ws := p.space
 	possible, err := ws.realFlows()
@@ -192,8 +193,8 @@ type Excess struct {
 
 // Excess returns what p accepts in one direction outside the set, one entry a
 // rule (or inner access, or the default), in the order tried. Exempt traffic is
-// never excess.
-func (p *Policy) Excess(needed Set) []Excess {
+// never excess. The error is [flowset.ErrBudget].
+func (p *Policy) Excess(needed Set) ([]Excess, error) {
 	s := &p.sides[needed.direction]
 	// Leaf v becomes v+1, so that the default has a leaf that is not 0.
 	accepting := s.diagram.Map(func(v flowset.Leaf) flowset.Leaf {
@@ -211,7 +212,7 @@ func (p *Policy) Excess(needed Set) []Excess {
 			out = append(out, Excess{s.verdicts[v-1], p.space.flow(needed.direction, &point), needs})
 		}
 	}
-	return out
+	return out, p.space.arena.Err()
 }
 
 // Accepts returns the flows that p accepts in one direction.

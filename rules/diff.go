@@ -15,14 +15,15 @@ type Change struct {
 }
 
 // Diff compares two policies of one workspace, or of two over the same arena.
-func Diff(old, updated *Policy) Change {
+// The error is [flowset.ErrBudget].
+func Diff(old, updated *Policy) (Change, error) {
 	var c Change
 	for _, d := range []Direction{Ingress, Egress} {
 		before, after := old.allowed(d), updated.allowed(d)
 		c.Opens[d] = Set{d, after.Subtract(before)}
 		c.Closes[d] = Set{d, before.Subtract(after)}
 	}
-	return c
+	return c, old.space.arena.Err()
 }
 
 // IsEmpty reports whether both policies accept the same flows.

@@ -75,16 +75,20 @@ func sensitivePorts() []sensitivePort {
 
 // Lint reports what is wrong with the rules whatever the cluster needs. Flows
 // of the set intended (ingress) are never called too open. Groups that are
-// known by name may be given, to find peers that can never match.
-func (p *Policy) Lint(intended Set, known map[string]*Group) []Finding {
+// known by name may be given, to find peers that can never match. The error is
+// [flowset.ErrBudget].
+func (p *Policy) Lint(intended Set, known map[string]*Group) ([]Finding, error) {
 	var out []Finding
 	for _, d := range []Direction{Ingress, Egress} {
 		out = append(out, p.idle(d)...)
 		out = append(out, p.conflicts(d)...)
 		out = append(out, p.peers(d, known)...)
 	}
-	out = append(out, p.worldOpen(intended)...)
-	return append(out, p.quotas()...)
+	open, err := p.worldOpen(intended)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(out, open, p.quotas()), p.space.arena.Err()
 }
 
 // idle finds the rules that decide no flow.
@@ -262,13 +266,13 @@ func nobody(p netip.Prefix) bool {
 const worldBits = 8
 
 // worldOpen finds sensitive TCP ports that a rule opens to the world.
-func (p *Policy) worldOpen(intended Set) []Finding {
+func (p *Policy) worldOpen(intended Set) ([]Finding, error) {
 	var out []Finding
 	side := &p.sides[Ingress]
 	for _, s := range sensitivePorts() {
 		set, err := p.space.arena.SetOf(worldBoxes(s.ports))
 		if err != nil {
-			return out
+			return nil, err
 		}
 		open := side.diagram.Intersect(set).Subtract(intended.in(p.space))
 		for _, v := range wideLeaves(open, side) {
@@ -280,7 +284,7 @@ func (p *Policy) worldOpen(intended Set) []Finding {
 			})
 		}
 	}
-	return out
+	return out, nil
 }
 
 func portsText(r flowset.Range) string {

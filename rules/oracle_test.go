@@ -411,7 +411,10 @@ func needHolds(s *scene, n *rules.Need, f *rules.Flow) bool {
 
 func checkDiff(t *testing.T, m maker, s *scene, ws *rules.Workspace, p, q *rules.Policy) {
 	t.Helper()
-	change := rules.Diff(p, q)
+	change, err := rules.Diff(p, q)
+	if err != nil {
+		t.Fatal(err)
+	}
 	same := true
 	for range 300 {
 		f := m.flow(s)

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -377,6 +378,8 @@ func TestLimits(t *testing.T) {
 func TestExplainTellsWhatItHid(t *testing.T) {
 	g := group("g", rules.Basic,
 		ingress(accept, 1, rules.TCP, "80/80", "sg:strangers"),
+		ingress(accept, 1, rules.UDP, "80/80", "sg:others"),
+		ingress(accept, 1, rules.TCP, "80/80", "sg:others"),
 		ingress(drop, 2, rules.TCP, "1/100", "10.0.0.0/8"),
 		ingress(accept, 3, rules.TCP, "80/80", "10.0.0.0/8"),
 		ingress(accept, 3, rules.TCP, "81/81", "10.0.0.0/8"),
@@ -387,9 +390,9 @@ func TestExplainTellsWhatItHid(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := tcp(rules.Ingress, "192.168.0.1", "10.0.0.1", 80)
-	e := rules.Explain(rs, world(nil), &f)
+	e := rules.Explain(rs, world(map[string]string{"others": "10.0.0.2"}), &f)
 	got := map[string][]string{"by": {e.Verdict.By()}, "hidden": names(e.Hidden), "unknown": names(e.Unknown)}
-	want := map[string][]string{"by": {"g/ingress/2"}, "hidden": {"g/ingress/3"}, "unknown": {"g/ingress/1"}}
+	want := map[string][]string{"by": {"g/ingress/4"}, "hidden": {"g/ingress/5"}, "unknown": {"g/ingress/1"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("only earlier rules of unknown groups could change the verdict:\n%s", diff)
 	}
@@ -406,6 +409,24 @@ func names(list []*rules.MergedRule) []string {
 		out = append(out, r.String())
 	}
 	return out
+}
+
+func excess(t *testing.T, p *rules.Policy, needed rules.Set) []rules.Excess {
+	t.Helper()
+	list, err := p.Excess(needed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func lint(t *testing.T, p *rules.Policy, intended rules.Set, known map[string]*rules.Group) []rules.Finding {
+	t.Helper()
+	list, err := p.Lint(intended, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 func policy(t *testing.T, w *rules.World, groups ...*rules.Group) (*rules.Workspace, *rules.Policy) {
@@ -487,7 +508,7 @@ func TestExcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]bool{}
-	for _, e := range p.Excess(needed) {
+	for _, e := range excess(t, p, needed) {
 		got[e.Verdict.By()] = e.Needed
 	}
 	want := map[string]bool{"own/ingress/2": false, "own/ingress/3": true, "inner-access": true}
@@ -498,7 +519,7 @@ func TestExcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list := p.Excess(nothing); len(list) != 1 || list[0].Verdict.By() != "default" {
+	if list := excess(t, p, nothing); len(list) != 1 || list[0].Verdict.By() != "default" {
 		t.Errorf("Excess of open egress: %v, want the default", list)
 	}
 	all, err := ws.RuleSet(rules.Egress, []rules.Rule{egress(accept, 1, rules.AllProtocols, "-1/-1", "0.0.0.0/0"), egress(drop, 1, rules.TCP, "1/1", "::/0")}, nil)
@@ -534,7 +555,7 @@ func TestLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, f := range p.Lint(intended, map[string]*rules.Group{"advanced": group("advanced", rules.Advanced)}) {
+	for _, f := range lint(t, p, intended, map[string]*rules.Group{"advanced": group("advanced", rules.Advanced)}) {
 		got = append(got, f.ID+" "+f.Severity.String()+" "+strings.Join(names(f.Rules), " "))
 		if f.ID == rules.WorldOpen && !f.Example.Remote.IsValid() {
 			t.Errorf("%s has no example", f.Why)
@@ -570,7 +591,7 @@ func TestLintQuotas(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, f := range p.Lint(none, nil) {
+	for _, f := range lint(t, p, none, nil) {
 		if f.ID == rules.OverQuota {
 			got = append(got, f.Why)
 		}
@@ -610,7 +631,10 @@ func TestDiffAndRegions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change := rules.Diff(p, q)
+	change, err := rules.Diff(p, q)
+	if err != nil {
+		t.Fatal(err)
+	}
 	text := func(s rules.Set) []string {
 		var out []string
 		for _, r := range ws.Regions(s) {
@@ -751,7 +775,7 @@ func TestOverlapOfGroups(t *testing.T) {
 		ingress(drop, 6, rules.TCP, "80/80", "10.0.0.9"),
 	))
 	var got []string
-	for _, f := range p.Lint(rules.Set{}, nil) {
+	for _, f := range lint(t, p, rules.Set{}, nil) {
 		got = append(got, f.ID+" "+strings.Join(names(f.Rules), " "))
 	}
 	want := []string{
@@ -764,6 +788,126 @@ func TestOverlapOfGroups(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Lint: -want +got:\n%s", diff)
+	}
+}
+
+func TestWhatIsLeftIsOtherGroups(t *testing.T) {
+	ws, p := policy(t, world(nil), group("g", rules.Basic))
+	all, err := ws.RuleSet(rules.Egress, []rules.Rule{egress(accept, 1, rules.AllProtocols, "-1/-1", "0.0.0.0/0"), egress(accept, 1, rules.AllProtocols, "-1/-1", "::/0")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := excess(t, p, all); len(list) != 1 || list[0].Example.RemoteGroup != "another group" {
+		t.Errorf("beyond all addresses there are only members of groups that nobody named: %+v", list)
+	}
+}
+
+// TestOverBudgetEverywhere lets the budget end at every possible place: each
+// answer is right or ErrBudget, never a part.
+func TestOverBudgetEverywhere(t *testing.T) {
+	w := world(map[string]string{"known": "10.0.0.1 10.0.0.7 2001:db8::1", "named": "10.0.0.7 2001:db8::2"})
+	g := inner(group("known", rules.Basic,
+		ingress(accept, 1, rules.TCP, "443/443", "10.0.0.0/8"), ingress(drop, 2, rules.UDP, "1/9", "sg:unknown"), ingress(drop, 2, rules.TCP, "5/6", "sg:named"), egress(drop, 1, rules.TCP, "22/22", "sg:other")))
+	rs, err := rules.Merge([]*rules.Group{g}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := []rules.Need{need("a", rules.TCP, "1/2", "10.0.0.0/9"), need("b", rules.UDP, "3/4", "11.0.0.0/9")}
+	ask := func(budget int) error {
+		ws := rules.NewWorkspace(w, budget)
+		p, err := ws.Compile(rs)
+		if err != nil {
+			return err
+		}
+		set := p.Accepts(rules.Ingress)
+		_, _, errMeets := ws.Meets(set, &needs[0], nil)
+		_, errCover := p.Cover(needs, nil)
+		_, errLint := p.Lint(rules.Set{}, nil)
+		_, errExcess := p.Excess(rules.Set{})
+		_, errDiff := rules.Diff(p, p)
+		last := errDiff
+		for _, err := range []error{errExcess, errLint, errCover, errMeets} { // in the order asked, backwards
+			if err != nil && last == nil {
+				t.Errorf("budget %d: over it once, and fine again later", budget)
+			}
+			last = err
+		}
+		return errors.Join(errMeets, errCover, errLint, errExcess, errDiff)
+	}
+	fits := false
+	for budget := 1; budget < 20_000 && !fits; budget = budget + 1 + budget/50 {
+		err := ask(budget)
+		fits = err == nil
+		if err != nil && !errors.Is(err, flowset.ErrBudget) {
+			t.Fatalf("budget %d: got %v, want ErrBudget", budget, err)
+		}
+	}
+	if !fits {
+		t.Error("no budget is enough")
+	}
+}
+
+// TestLintAtTheEdges has what the larger tables above leave out.
+func TestLintAtTheEdges(t *testing.T) {
+	w := world(map[string]string{"own": "10.0.0.1", "b": "10.9.0.0/16"})
+	_, p := policy(t, w, inner(group("own", rules.Basic,
+		ingress(drop, 1, rules.TCP, "1/1", "10.0.0.1"),          // members of own are let in before it
+		ingress(accept, 2, rules.TCP, "10/19", "10.9.0.0/16"),   //
+		ingress(accept, 2, rules.TCP, "20/29", "10.9.0.0/16"),   //
+		ingress(accept, 2, rules.TCP, "30/39", "10.9.0.0/16"),   //
+		ingress(accept, 2, rules.TCP, "40/49", "10.9.0.0/16"),   //
+		ingress(accept, 3, rules.TCP, "10/49", "sg:b"),          // four rules hide it
+		ingress(accept, 4, rules.TCP, "22/22", "0.0.0.0/0"),     //
+		ingress(accept, 5, rules.TCP, "22/22", "2000::/3"),      //
+		ingress(drop, 6, rules.TCP, "2379/2380", "0.0.0.0/0"),   // closed to the world is fine
+		ingress(accept, 7, rules.AllProtocols, "-1/-1", "::/0"), // no port of its own, all of them
+		ingress(drop, 8, rules.TCP, "30001/30001", "0.0.0.0/0"), // splits the next one
+		ingress(accept, 9, rules.TCP, "30000/30002", "0.0.0.0/0"),
+	)))
+	var got []string
+	for _, f := range lint(t, p, rules.Set{}, nil) {
+		got = append(got, f.Why)
+	}
+	for _, want := range []string{
+		"rule own/ingress/1 never decides: what it matches is decided the same way before it (by inner access or exempt traffic)",
+		"rule own/ingress/6 never decides: what it matches is decided the same way before it (by own/ingress/2, own/ingress/3, own/ingress/4 and 1 more)",
+		"rule own/ingress/7 opens TCP 22 (SSH) to the internet",
+		"rule own/ingress/8 opens TCP 22 (SSH) to the internet",
+		"rule own/ingress/10 opens TCP 2379-2380 (etcd) to the internet",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no finding %q in\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+	crowd := &rules.World{}
+	crowd.Members.Set("big", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
+	_, p = policy(t, crowd, group("big", rules.Advanced))
+	if list := lint(t, p, rules.Set{}, nil); len(list) != 0 {
+		t.Errorf("one prefix is one address in the count: %v", list)
+	}
+}
+
+func TestUnknownSourcePortsAreTold(t *testing.T) {
+	r := ingress(accept, 1, rules.TCP, "80/80", "10.0.0.0/8")
+	narrow := r
+	narrow.SourcePorts = rules.PortRange{First: 1, Last: 65535}
+	ws, p := policy(t, world(nil), group("g", rules.Advanced, narrow))
+	_, q := policy(t, world(nil), group("g", rules.Advanced, r))
+	rs := q.Rules
+	whole, err := ws.Compile(rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, err := rules.Diff(p, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, region := range ws.Regions(change.Opens[rules.Ingress]) {
+		got = append(got, region.SourcePorts)
+	}
+	if diff := cmp.Diff([]string{"0/0", "unknown"}, got); diff != "" {
+		t.Errorf("what a rule for all real source ports leaves out: -want +got:\n%s", diff)
 	}
 }
 

@@ -74,7 +74,11 @@ func (g *Group) ValidateRule(r *Rule) error {
 func (r *Rule) validatePorts() error {
 	if !r.Protocol.HasPorts() {
 		if !r.Ports.IsZero() || !r.SourcePorts.IsZero() {
-			return fmt.Errorf("protocol %s has no ports: want -1/-1, not %s", r.Protocol, firstNamed(r.Ports, r.SourcePorts))
+			named := r.Ports
+			if named.IsZero() {
+				named = r.SourcePorts
+			}
+			return fmt.Errorf("protocol %s has no ports: want -1/-1, not %s", r.Protocol, named)
 		}
 		return nil
 	}
@@ -87,15 +91,6 @@ func (r *Rule) validatePorts() error {
 		}
 	}
 	return nil
-}
-
-func firstNamed(ranges ...PortRange) PortRange {
-	for _, r := range ranges {
-		if !r.IsZero() {
-			return r
-		}
-	}
-	return PortRange{}
 }
 
 func (g *Group) validatePeer(r *Rule) error {

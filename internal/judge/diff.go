@@ -134,7 +134,10 @@ func (c *comparer) difference(o, n *worn) (Difference, error) {
 	if err != nil {
 		return d, err
 	}
-	change := rules.Diff(p, q)
+	change, err := rules.Diff(p, q)
+	if err != nil {
+		return d, err
+	}
 	for _, dir := range []rules.Direction{rules.Ingress, rules.Egress} {
 		d.Opens = append(d.Opens, space.Regions(change.Opens[dir])...)
 		d.Closes = append(d.Closes, space.Regions(change.Closes[dir])...)

@@ -253,11 +253,19 @@ func (j *judge) excess(q *question) error {
 		if err != nil {
 			return err
 		}
+		all, err := q.policy.Excess(needed)
+		if err != nil {
+			return err
+		}
+		unasked, err := q.policy.Excess(needed.Union(profile))
+		if err != nil {
+			return err
+		}
 		beyond := map[string]rules.Excess{}
-		for _, e := range q.policy.Excess(needed.Union(profile)) {
+		for _, e := range unasked {
 			beyond[e.Verdict.By()] = e
 		}
-		for _, e := range q.policy.Excess(needed) {
+		for _, e := range all {
 			severity := rules.Info
 			if worse, ok := beyond[e.Verdict.By()]; ok && e.Verdict.Cause == rules.ByRule {
 				needed := e.Needed
@@ -331,15 +339,18 @@ func (j *judge) lint(q *question) error {
 	if err != nil {
 		return err
 	}
-	j.lintItems(q.worn, q.policy, intended)
-	return nil
+	return j.lintItems(q.worn, q.policy, intended)
 }
 
 // lintItems reports what is wrong with rules whatever they are for. A rule that
 // needed flows pass through as well is not to be removed, only to be narrowed.
-func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) {
+func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) error {
+	excess, err := p.Excess(intended)
+	if err != nil {
+		return err
+	}
 	needed := map[string]bool{}
-	for _, e := range p.Excess(intended) {
+	for _, e := range excess {
 		needed[e.Verdict.By()] = e.Needed
 	}
 	known := map[string]*rules.Group{}
@@ -348,7 +359,11 @@ func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) {
 			known[g.Name] = &g.Group
 		}
 	}
-	for _, f := range p.Lint(intended, known) {
+	findings, err := p.Lint(intended, known)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
 		it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: w.groups[0].Name, Place: w.groups[0].Place, Origin: w.groups[0].Origin}
 		if w.cluster != nil {
 			it.Cluster = w.cluster.Title
@@ -367,6 +382,7 @@ func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) {
 		}
 		j.add(&j.report.Findings, it)
 	}
+	return nil
 }
 
 // unused judges a group that no cluster of these files uses, by its rules alone.
@@ -388,12 +404,7 @@ func (j *judge) unused(g *convert.Group) error {
 		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Origin: g.Origin, Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
-	intended, err := space.NeedSet(rules.Ingress, nil, nil)
-	if err != nil {
-		return err
-	}
-	j.lintItems(w, p, intended)
-	return nil
+	return j.lintItems(w, p, rules.Set{})
 }
 
 func (r *Report) sort() {

@@ -110,17 +110,15 @@ func (a Addr) withDigit(i int, d uint32) Addr {
 	return a
 }
 
-// zeroBelow reports whether all groups of 32 bits after the i-th are zero.
+// zeroBelow reports whether all groups of 32 bits after the i-th, 0 to 2, are zero.
 func (a Addr) zeroBelow(i int) bool {
 	switch i {
 	case 0:
 		return uint32(a.Hi) == 0 && a.Lo == 0 //nolint:gosec // the low half is meant
 	case 1:
 		return a.Lo == 0
-	case 2:
-		return uint32(a.Lo) == 0 //nolint:gosec // the low half is meant
 	}
-	return true
+	return uint32(a.Lo) == 0 //nolint:gosec // the low half is meant
 }
 
 // An AddrRange is a range of addresses of one family, both ends included.

@@ -3,6 +3,7 @@ package flowset
 import (
 	"errors"
 	"math"
+	"slices"
 )
 
 // A Leaf is a value of a diagram: 0 and 1 in sets, whatever the caller means
@@ -180,15 +181,11 @@ func (a *Arena) find(hash uint32, level uint8, starts []uint32, kids []ref) uint
 }
 
 func (a *Arena) same(n *node, hash uint32, level uint8, starts []uint32, kids []ref) bool {
-	if n.hash != hash || n.level != level || int(n.count) != len(starts) {
+	if n.hash != hash || n.level != level {
 		return false
 	}
-	for i := range starts {
-		if a.starts[int(n.first)+i] != starts[i] || a.kids[int(n.first)+i] != kids[i] {
-			return false
-		}
-	}
-	return true
+	last := n.first + n.count
+	return slices.Equal(a.starts[n.first:last], starts) && slices.Equal(a.kids[n.first:last], kids)
 }
 
 // growTables doubles the table of nodes and, up to its cap, the memo.

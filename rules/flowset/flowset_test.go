@@ -375,6 +375,28 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestExamples checks that every leaf that some flow has gets one example, and
+// no other.
+func TestExamples(t *testing.T) {
+	for seed := range uint64(100) {
+		s := randomSource(seed, 3000)
+		d := build(t, flowset.NewArena(0), weighted(s, 1+s.intn(15)))
+		want := make(map[flowset.Leaf]bool)
+		for _, v := range d.Boxes() {
+			want[v] = true
+		}
+		got := d.Examples()
+		for v, p := range got {
+			if d.Lookup(&p) != v || !want[v] {
+				t.Errorf("seed %d: example %+v of leaf %d has leaf %d", seed, p, v, d.Lookup(&p))
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("seed %d: %d examples, want %d", seed, len(got), len(want))
+		}
+	}
+}
+
 func TestICMPTypes(t *testing.T) {
 	a := flowset.NewArena(0)
 	all := flowset.All(flowset.IPv4)

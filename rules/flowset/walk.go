@@ -21,11 +21,10 @@ func (a *Arena) appendRuns(list []run, r ref, base Addr, at addressLevels) []run
 		}
 		return append(list, run{base, r})
 	}
+	// r belongs to at.level: to skip a level of an address, all 2^32 values of
+	// that digit would have to begin runs of their own.
 	digit := 4 - at.digits
 	below := addressLevels{at.level + 1, at.digits - 1}
-	if a.level(r) != at.level {
-		return a.everyDigit(list, Range{0, 1<<32 - 1}, r, base, at)
-	}
 	starts, kids := a.edges(r)
 	for i, kid := range kids {
 		last := uint32(1<<32 - 1)
