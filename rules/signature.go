@@ -59,6 +59,7 @@ type signer struct {
 	base   flowset.Diagram
 	groups []groupBoxes
 	made   map[string]flowset.Diagram // by signature
+	key    []byte                     // scratch: the signature at hand
 }
 
 // A border is where the members of a group begin or end.
@@ -122,16 +123,16 @@ func (s *signer) borders(space flowset.Space, members *Membership) []border {
 
 // of returns the diagram for addresses that these groups hold.
 func (s *signer) of(holding []int) (flowset.Diagram, error) {
-	var key []byte
-	var boxes []flowset.Weighted
+	s.key = s.key[:0]
 	for g, n := range holding {
 		if n > 0 {
-			key = binary.AppendUvarint(key, uint64(g))
+			s.key = binary.AppendUvarint(s.key, uint64(g))
 		}
 	}
-	if d, ok := s.made[string(key)]; ok {
+	if d, ok := s.made[string(s.key)]; ok {
 		return d, nil
 	}
+	var boxes []flowset.Weighted
 	for g, n := range holding {
 		if n > 0 {
 			boxes = append(boxes, s.groups[g].boxes...)
@@ -142,6 +143,6 @@ func (s *signer) of(holding []int) (flowset.Diagram, error) {
 		return d, err
 	}
 	d = s.base.Union(d)
-	s.made[string(key)] = d
+	s.made[string(s.key)] = d
 	return d, nil
 }
