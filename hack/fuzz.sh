@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, each for the time given (a Go duration).
+# Runs every fuzz target of the module, each for so many runs (50000x) or so long
+# (1m). Runs are what CI counts: `go test` now and then calls it a failure,
+# "context deadline exceeded", when a duration ends in the middle of a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
