@@ -14,8 +14,9 @@ type Missing struct {
 	Example Flow
 	// Verdict says what drops Example.
 	Verdict Verdict
-	// Blockers are the drop rules that stand in the way of some of the need's
-	// flows, in the order tried. Empty if only the default does.
+	// Blockers are the drop rules that match some of the missing flows, in the
+	// order tried, also those that others come before today. Empty if only the
+	// default drops.
 	Blockers []*MergedRule
 	// OnlyUnknown is true if every missing flow comes from members of a group
 	// whose addresses are unknown: the answer needs those addresses.
@@ -85,30 +86,19 @@ func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.B
 		}
 		prefixes = ws.world.Members.Prefixes(p.Name)
 	}
-	boxes := make([]flowset.Box, 0, len(prefixes))
-	for _, p := range prefixes {
-		b, _ := r.box(flowset.SpaceOf(p.Addr()))
-		b.Peer = flowset.RangeOf(p)
-		boxes = append(boxes, b)
-	}
-	return boxes
+	return peerBoxes(&r, prefixes)
 }
 
 // symbolNeed returns the flows of r with the unknown members of a group. ICMP
 // goes with IPv4 addresses only and ICMPv6 with IPv6.
 func (ws *Workspace) symbolNeed(r *Rule, group string) []flowset.Box {
-	at := flowset.Addr{Lo: uint64(ws.symbols.of(group))}
-	var boxes []flowset.Box
-	for _, space := range []flowset.Space{flowset.Symbol4, flowset.Symbol6} {
-		if space == flowset.Symbol4 && r.Protocol == ICMPv6 || space == flowset.Symbol6 && r.Protocol == ICMP {
-			continue
-		}
-		b, _ := r.box(space)
-		b.Peer = flowset.AddrRange{First: at, Last: at}
-		boxes = append(boxes, b)
-	}
-	return boxes
+	return slices.DeleteFunc(ws.symbolBoxes(r, group), func(b flowset.Box) bool {
+		return b.Space == flowset.Symbol4 && r.Protocol == ICMPv6 || b.Space == flowset.Symbol6 && r.Protocol == ICMP
+	})
 }
+
+// anyRealPort is the range of source ports that packets have.
+func anyRealPort() flowset.Range { return flowset.Range{First: 1, Last: flowset.MaxPort} }
 
 // realFlows is the set of flows that can occur: their source port is a port.
 // It cuts from what is missing the values that only rules can tell apart.
@@ -126,7 +116,7 @@ func (ws *Workspace) realFlows() (flowset.Diagram, error) {
 			}
 			if p <= flowset.MaxProtocol {
 				b.Protocol = flowset.Range{First: p, Last: p}
-				b.SourcePort = flowset.Range{First: 1, Last: flowset.MaxPort}
+				b.SourcePort = anyRealPort()
 				boxes = append(boxes, b)
 			}
 			first = p + 1
@@ -156,15 +146,20 @@ func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, er
 				return nil, err
 			}
 			lacks := set.diagram.Intersect(possible).Subtract(allowed)
-			if !lacks.IsEmpty() {
-				missing = append(missing, p.missing(needs[i], lacks))
+			if lacks.IsEmpty() {
+				continue
 			}
+			m, err := p.missing(needs[i], lacks)
+			if err != nil {
+				return nil, err
+			}
+			missing = append(missing, m)
 		}
 	}
 	return missing, ws.arena.Err()
 }
 
-func (p *Policy) missing(n Need, lacks flowset.Diagram) Missing {
+func (p *Policy) missing(n Need, lacks flowset.Diagram) (Missing, error) {
 	s := &p.sides[n.Direction]
 	point, _, _ := lacks.Example()
 	m := Missing{
@@ -173,13 +168,61 @@ func (p *Policy) missing(n Need, lacks flowset.Diagram) Missing {
 		OnlyUnknown: point.Space == flowset.Symbol4 || point.Space == flowset.Symbol6,
 	}
 	m.Verdict = s.verdicts[s.diagram.Lookup(&point)]
-	for v := range s.diagram.Intersect(lacks).Examples() {
-		if r := s.verdicts[v].Rule; r != nil {
-			m.Blockers = append(m.Blockers, r)
+	list := p.Rules.Rules(n.Direction)
+	for i := range list {
+		if list[i].Action != Drop {
+			continue
+		}
+		matched, err := p.space.arena.SetOf(p.space.ruleBoxes(&list[i]))
+		if err != nil {
+			return m, err
+		}
+		if !matched.Intersect(lacks).IsEmpty() {
+			m.Blockers = append(m.Blockers, &list[i])
 		}
 	}
-	slices.SortFunc(m.Blockers, func(a, b *MergedRule) int { return compareRules(*a, *b) })
-	return m
+	return m, nil
+}
+
+// ruleBoxes returns the flows that a rule matches, other rules left aside.
+func (ws *Workspace) ruleBoxes(r *MergedRule) []flowset.Box {
+	var prefixes []netip.Prefix
+	switch p := r.Peer.(type) {
+	case CIDR, PrefixListPeer:
+		prefixes = r.Prefixes
+	case GroupPeer:
+		if !ws.world.Members.Known(p.Name) {
+			return ws.symbolBoxes(&r.Rule, p.Name)
+		}
+		prefixes = ws.world.Members.Prefixes(p.Name)
+	}
+	return peerBoxes(&r.Rule, prefixes)
+}
+
+// peerBoxes returns the flows of r with some peers.
+func peerBoxes(r *Rule, prefixes []netip.Prefix) []flowset.Box {
+	boxes := make([]flowset.Box, 0, len(prefixes))
+	for _, p := range prefixes {
+		if b, ok := r.box(flowset.SpaceOf(p.Addr())); ok {
+			b.Peer = flowset.RangeOf(p)
+			boxes = append(boxes, b)
+		}
+	}
+	return boxes
+}
+
+// symbolBoxes returns the flows of r with the unknown members of a group.
+func (ws *Workspace) symbolBoxes(r *Rule, group string) []flowset.Box {
+	at := flowset.Addr{Lo: uint64(ws.symbols.of(group))}
+	var boxes []flowset.Box
+	for _, space := range []flowset.Space{flowset.IPv4, flowset.IPv6} {
+		if b, ok := r.box(space); ok {
+			b.Space += flowset.Symbol4
+			b.Peer = flowset.AddrRange{First: at, Last: at}
+			boxes = append(boxes, b)
+		}
+	}
+	return boxes
 }
 
 // An Excess is what one cause lets through beyond a set of flows.

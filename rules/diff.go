@@ -9,7 +9,8 @@ import (
 	"ringfence.dev/ringfence/rules/flowset"
 )
 
-// A Change is what becomes possible and what stops between two policies.
+// A Change is what becomes possible and what stops between two policies, for
+// flows that can occur: those have a source port if their protocol has.
 type Change struct {
 	Opens, Closes [2]Set // by Direction
 }
@@ -18,8 +19,12 @@ type Change struct {
 // The error is [flowset.ErrBudget].
 func Diff(old, updated *Policy) (Change, error) {
 	var c Change
+	possible, err := old.space.realFlows()
+	if err != nil {
+		return c, err
+	}
 	for _, d := range []Direction{Ingress, Egress} {
-		before, after := old.allowed(d), updated.allowed(d)
+		before, after := old.allowed(d).Intersect(possible), updated.allowed(d).Intersect(possible)
 		c.Opens[d] = Set{d, after.Subtract(before)}
 		c.Closes[d] = Set{d, before.Subtract(after)}
 	}
@@ -102,7 +107,7 @@ func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
 	if first.Member != all.Member {
 		r.Member = rangeText(first.Member, memberSpace(first.Space))
 	}
-	if first.SourcePort != all.SourcePort {
+	if first.SourcePort != all.SourcePort && first.SourcePort != anyRealPort() {
 		r.SourcePorts = rangeOfPorts(first.SourcePort)
 	}
 	for _, b := range touching(boxes) {
@@ -205,8 +210,5 @@ func portsOf(b *flowset.Box) string {
 }
 
 func rangeOfPorts(r flowset.Range) string {
-	if r.First == flowset.UnknownSourcePort {
-		return "unknown"
-	}
 	return strconv.Itoa(int(r.First)) + "/" + strconv.Itoa(int(min(r.Last, flowset.MaxPort)))
 }

@@ -887,27 +887,45 @@ func TestLintAtTheEdges(t *testing.T) {
 	}
 }
 
-func TestUnknownSourcePortsAreTold(t *testing.T) {
+// TestDiffIsAboutPackets checks that rules which only differ for flows without
+// a real source port mean the same.
+func TestDiffIsAboutPackets(t *testing.T) {
 	r := ingress(accept, 1, rules.TCP, "80/80", "10.0.0.0/8")
-	narrow := r
-	narrow.SourcePorts = rules.PortRange{First: 1, Last: 65535}
-	ws, p := policy(t, world(nil), group("g", rules.Advanced, narrow))
-	_, q := policy(t, world(nil), group("g", rules.Advanced, r))
-	rs := q.Rules
-	whole, err := ws.Compile(rs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	change, err := rules.Diff(p, whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, region := range ws.Regions(change.Opens[rules.Ingress]) {
-		got = append(got, region.SourcePorts)
-	}
-	if diff := cmp.Diff([]string{"0/0", "unknown"}, got); diff != "" {
-		t.Errorf("what a rule for all real source ports leaves out: -want +got:\n%s", diff)
+	every, some := r, r
+	every.SourcePorts = rules.PortRange{First: 1, Last: 65535}
+	some.SourcePorts = rules.PortRange{First: 1, Last: 1023}
+	ws, p := policy(t, world(nil), group("g", rules.Advanced, r))
+	for name, tc := range map[string]struct {
+		rule rules.Rule
+		want []string
+	}{
+		"Every": {every, nil},
+		"Some":  {some, []string{"TCP 80/80 from 1024/65535"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rs, err := rules.Merge([]*rules.Group{group("g", rules.Advanced, tc.rule)}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q, err := ws.Compile(rs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change, err := rules.Diff(p, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, region := range ws.Regions(change.Closes[rules.Ingress]) {
+				got = append(got, region.Protocols+" "+region.Ports+" from "+region.SourcePorts)
+				if !region.Example.HasSourcePort {
+					t.Errorf("example %+v has no source port", region.Example)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" || change.IsEmpty() != (tc.want == nil) {
+				t.Errorf("closes: -want +got:\n%s", diff)
+			}
+		})
 	}
 }
 
