@@ -43,6 +43,8 @@ type Policy struct {
 	Rules *Ruleset
 	space *Workspace
 	sides [2]side // by Direction
+	// matches remembers the sets of single rules.
+	matches map[*MergedRule]flowset.Diagram
 }
 
 // A side is one direction of a policy. Leaf 0 is the default.
@@ -56,7 +58,7 @@ type side struct {
 // An error that wraps [flowset.ErrBudget] names the rule that went over the
 // workspace's budget; the workspace must then be dropped.
 func (ws *Workspace) Compile(rs *Ruleset) (*Policy, error) {
-	p := &Policy{Rules: rs, space: ws}
+	p := &Policy{Rules: rs, space: ws, matches: map[*MergedRule]flowset.Diagram{}}
 	for _, d := range []Direction{Ingress, Egress} {
 		c := compiler{ws: ws, rs: rs, direction: d}
 		s, err := c.side()

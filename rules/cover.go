@@ -173,7 +173,7 @@ func (p *Policy) missing(n Need, lacks flowset.Diagram) (Missing, error) {
 		if list[i].Action != Drop {
 			continue
 		}
-		matched, err := p.space.arena.SetOf(p.space.ruleBoxes(&list[i]))
+		matched, err := p.matched(&list[i])
 		if err != nil {
 			return m, err
 		}
@@ -182,6 +182,33 @@ func (p *Policy) missing(n Need, lacks flowset.Diagram) (Missing, error) {
 		}
 	}
 	return m, nil
+}
+
+// matched returns the set of the flows that a rule matches, other rules left
+// aside.
+func (p *Policy) matched(r *MergedRule) (flowset.Diagram, error) {
+	if d, ok := p.matches[r]; ok {
+		return d, nil
+	}
+	d, err := p.space.arena.SetOf(p.space.ruleBoxes(r))
+	p.matches[r] = d
+	return d, err
+}
+
+// Within reports whether every flow that a rule of p matches is in s.
+func (p *Policy) Within(r *MergedRule, s Set) (bool, error) {
+	d, err := p.matched(r)
+	return err == nil && d.SubsetOf(s.in(p.space)), err
+}
+
+// Meet reports whether some flow matches both rules of p.
+func (p *Policy) Meet(a, b *MergedRule) (bool, error) {
+	x, err := p.matched(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := p.matched(b)
+	return err == nil && !x.Intersect(y).IsEmpty(), err
 }
 
 // ruleBoxes returns the flows that a rule matches, other rules left aside.

@@ -36,6 +36,12 @@ func (c *Change) IsEmpty() bool {
 	return c.Opens[Ingress].IsEmpty() && c.Opens[Egress].IsEmpty() && c.Closes[Ingress].IsEmpty() && c.Closes[Egress].IsEmpty()
 }
 
+// Subtract returns the flows of s that are not in other. Both must be of one
+// direction.
+func (s Set) Subtract(other Set) Set {
+	return Set{s.direction, s.diagram.Subtract(other.diagram)}
+}
+
 // Meets reports whether some flow of s is one of a need's, and returns one.
 func (ws *Workspace) Meets(s Set, n *Need, lists map[string]PrefixList) (Flow, bool, error) {
 	if n.Direction != s.direction {

@@ -237,6 +237,66 @@ func TestFixGoesBeforeDrops(t *testing.T) {
 	}
 }
 
+// TestFixOpensNothingElse has an accept for everybody that is dead only because
+// a drop has its priority: to move the drop must not bring it to life. Two
+// drops in a row are seen at once.
+func TestFixOpensNothingElse(t *testing.T) {
+	dir := copyExport(t, "ack-flannel-basic")
+	rule := func(policy, protocol, ports, cidr string) {
+		addRule(t, dir, map[string]any{
+			"Direction": "ingress", "IpProtocol": protocol, "PortRange": ports, "SourceCidrIp": cidr, "Policy": policy, "Priority": "1", "NicType": "intranet",
+		})
+	}
+	rule("Drop", "ALL", "-1/-1", "0.0.0.0/0")
+	rule("Drop", "TCP", "1/65535", "172.16.0.0/12")
+	rule("Accept", "TCP", "3389/3389", "0.0.0.0/0")
+	rdp := func() string {
+		r := run(t, "", "explain", "-f", dir, "--local", "192.168.0.9", "--remote", "203.0.113.7", "--port", "3389", "-o", "json")
+		var got struct{ Action string }
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil {
+			t.Fatal(err, r.err)
+		}
+		return got.Action
+	}
+	if rdp() != "drop" {
+		t.Fatal("the case is wrong: RDP is open before")
+	}
+	got, code := check(t, "-f", dir)
+	if code != 1 {
+		t.Fatalf("exit %d, want 1", code)
+	}
+	for _, m := range got.Missing {
+		if strings.Contains(m.Why, "careful") {
+			t.Errorf("a fix with side effects: %s", m.Why)
+		}
+	}
+	applyAll(t, dir, &report{Missing: got.Missing})
+	if got, code := check(t, "-f", dir); code != 0 || len(got.Missing) != 0 {
+		t.Errorf("after the advice: exit %d, missing %+v", code, got.Missing)
+	}
+	if rdp() != "drop" {
+		t.Error("the advice opened RDP to the world")
+	}
+}
+
+// TestFixSaysWhatItCannotAvoid has a drop of priority 2 that the moved accept
+// would now lose to.
+func TestFixSaysWhatItCannotAvoid(t *testing.T) {
+	dir := copyExport(t, "ack-flannel-basic")
+	rule := func(policy, ports, cidr, priority string) {
+		addRule(t, dir, map[string]any{
+			"Direction": "ingress", "IpProtocol": "TCP", "PortRange": ports, "SourceCidrIp": cidr, "Policy": policy, "Priority": priority, "NicType": "intranet",
+		})
+	}
+	rule("Drop", "1/65535", "172.16.0.0/12", "1")
+	rule("Accept", "8000/8000", "0.0.0.0/0", "1")
+	rule("Drop", "8000/8000", "203.0.113.0/24", "2")
+	got, _ := check(t, "-f", dir)
+	if len(got.Missing) == 0 || !strings.Contains(got.Missing[0].Why, "closes ingress TCP 8000/8000 with 203.0.113.0/24") {
+		t.Errorf("no word about what else closes: %+v", got.Missing)
+	}
+}
+
 func TestFailOn(t *testing.T) {
 	dir := copyExport(t, "ack-terway-advanced")
 	got, _ := check(t, "-f", dir, "--webhook-ports", "8443")

@@ -12,6 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"ringfence.dev/ringfence/rules"
 )
 
 // An output is the -o and --color flags of a command.
@@ -94,10 +96,12 @@ type printer struct {
 	w      io.Writer
 	colour bool
 	err    error
+	// fixes are the edits that were written already.
+	fixes map[rules.Edit]bool
 }
 
 func (o *output) printer(w io.Writer) *printer {
-	p := &printer{w: w}
+	p := &printer{w: w, fixes: map[rules.Edit]bool{}}
 	switch o.color {
 	case "always":
 		p.colour = true

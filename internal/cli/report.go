@@ -76,8 +76,14 @@ func packetOf(p *judge.Packet) *jsonPacket {
 	return out
 }
 
+// fixesOf returns one text an edit, so that whoever applies the fixes of many
+// items can tell by the text what has been done already.
 func fixesOf(it *judge.Item) []string {
-	return append([]string{}, convert.EditTexts(it.Origin, it.Fix)...)
+	texts := make([]string, 0, len(it.Fix))
+	for i := range it.Fix {
+		texts = append(texts, convert.EditTexts(it.Origin, it.Fix[i:i+1])...)
+	}
+	return texts
 }
 
 // writeReport writes a report for people.
@@ -158,9 +164,7 @@ func writeNeed(p *printer, same []judge.Item) {
 	for i := range same {
 		edits = append(edits, same[i].Fix...)
 	}
-	for _, fix := range convert.EditTexts(it.Origin, edits) {
-		command(p, "fix", fix)
-	}
+	writeFix(p, it.Origin, edits)
 	p.printf("\n")
 }
 
@@ -193,7 +197,7 @@ func packetText(q *judge.Packet) string {
 	if q.Direction == rules.Egress {
 		source, destination = destination, source
 	}
-	text := fmt.Sprintf("%s -> %s  %s", source, destination, q.Protocol)
+	text := fmt.Sprintf("%s -> %s %s", source, destination, q.Protocol)
 	if q.Protocol.HasPorts() {
 		text += fmt.Sprintf(" port %d", q.Port)
 	}
@@ -235,8 +239,29 @@ func writeDetails(p *printer, it *judge.Item) {
 	if it.Source != "" {
 		labelled(p, "where", it.Source)
 	}
-	for _, fix := range fixesOf(it) {
+	writeFix(p, it.Origin, it.Fix)
+}
+
+// writeFix writes the edits that were not written before in this report, as
+// few commands: additions, then removals.
+func writeFix(p *printer, origin convert.Origin, edits []rules.Edit) {
+	var adds, removals []rules.Edit
+	for _, e := range edits {
+		switch {
+		case p.fixes[e]:
+			continue
+		case e.Remove:
+			removals = append(removals, e)
+		default:
+			adds = append(adds, e)
+		}
+		p.fixes[e] = true
+	}
+	for _, fix := range convert.EditTexts(origin, slices.Concat(adds, removals)) {
 		command(p, "fix", fix)
+	}
+	if len(edits) > 0 && len(adds)+len(removals) == 0 {
+		labelled(p, "fix", "as above")
 	}
 }
 

@@ -105,6 +105,8 @@ type question struct {
 	needs  []rules.Need
 	// profile are the rules of the profile that the group was meant to have.
 	profile []rules.Rule
+	// tried remembers what moving rules would open or close.
+	tried map[string]string
 }
 
 func (j *judge) set(w *worn) error {
@@ -200,7 +202,11 @@ func (j *judge) missing(q *question) error {
 			j.add(&j.report.Findings, it)
 			continue
 		}
-		it.Fix = fix(q, m)
+		fix, careful, err := j.fix(q, m)
+		if err != nil {
+			return fmt.Errorf("cannot find what would fix the groups of %s: %w", q.worn.who, err)
+		}
+		it.Fix, it.Why = fix, it.Why+careful
 		j.add(&j.report.Missing, it)
 	}
 	return nil
@@ -217,30 +223,6 @@ func decided(v *rules.Verdict) string {
 func newItem(q *question, d rules.Direction) Item {
 	g := q.worn.groups[0]
 	return Item{Cluster: q.worn.cluster.Title, Group: g.Name, Direction: d, Place: g.Place, Origin: g.Origin}
-}
-
-// fix returns the changes that meet a need. An accept must come before every
-// drop that stands in its way; where such a drop has priority 1 already, it
-// moves to 2 first, since at equal priority drops win.
-func fix(q *question, m *rules.Missing) []rules.Edit {
-	priority := uint8(1)
-	var moves []rules.Edit
-	if len(m.Blockers) > 0 {
-		priority = max(m.Blockers[0].Priority, 2) - 1
-	}
-	for _, b := range m.Blockers {
-		if b.Priority == 1 {
-			later := b.Rule
-			later.Priority = 2
-			moves = append(moves, rules.Edit{Group: b.Group, Rule: later}, rules.Edit{Remove: true, Group: b.Group, Rule: b.Rule})
-		}
-	}
-	var out []rules.Edit
-	for _, r := range profiles.FixRules(m.Need, &q.facts) {
-		r.Priority = priority
-		out = append(out, rules.Edit{Group: q.facts.Group, Rule: r})
-	}
-	return append(out, moves...)
 }
 
 func (j *judge) excess(q *question) error {
