@@ -83,13 +83,13 @@ func (cmd *checkCommand) run(c *cobra.Command) error {
 	if err := cmd.checkFormat(c); err != nil {
 		return err
 	}
-	report, err := cmd.judge(c)
-	if err != nil {
-		return err
-	}
 	failAt, fails, err := parseFailOn(cmd.failOn)
 	if err != nil {
 		return usageError(c, "%w", err)
+	}
+	report, err := cmd.judge(c)
+	if err != nil {
+		return err
 	}
 	if err := cmd.write(report); err != nil {
 		return err
@@ -101,6 +101,10 @@ func (cmd *checkCommand) run(c *cobra.Command) error {
 }
 
 func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
+	scope, err := parseScope(cmd.profile)
+	if err != nil {
+		return nil, usageError(c, "%w", err)
+	}
 	inv, err := cmd.readFiles(c)
 	if err != nil {
 		return nil, err
@@ -115,10 +119,7 @@ func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
 	if inv, err = judge.Complete(inv, tables); err != nil {
 		return nil, err
 	}
-	o := judge.Options{}
-	if o.Profile, err = parseScope(cmd.profile); err != nil {
-		return nil, usageError(c, "%w", err)
-	}
+	o := judge.Options{Profile: scope}
 	if cmd.exempt || !c.Flags().Changed("exempt") && ownHosts(inv) {
 		o.Exempt = tables.Exempt()
 	}

@@ -226,3 +226,78 @@ func TestPlugin(t *testing.T) {
 		t.Errorf("exit %d, help says:\n%s", code, out.String())
 	}
 }
+
+// TestDiffOfHosts checks that what one host wears together is compared
+// together, in clusters and outside.
+func TestDiffOfHosts(t *testing.T) {
+	const open = `
+---
+apiVersion: ringfence.dev/v1alpha1
+kind: SecurityGroup
+metadata: {name: open}
+spec:
+  vpcName: prod
+  type: Basic
+  innerAccess: Drop
+  ingress: [{policy: Accept, priority: 1, protocol: TCP, ports: 3389/3389, peer: {cidr: 0.0.0.0/0}}]
+`
+	old := write(t, t.TempDir(), "old.yaml", manifests+open)
+	for name, tc := range map[string]struct{ from, to, who string }{
+		"OutsideClusters": {"securityGroupNames: [db]", "securityGroupNames: [db, open]", "db-1"},
+		"InACluster":      {"addresses: [10.0.0.12], clusterName: shop", "addresses: [10.0.0.12], securityGroupNames: [open], clusterName: shop", "node-2 of cluster shop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := strings.Replace(manifests, tc.from, tc.to, 1) + open
+			r := run(t, "", "diff", old, write(t, t.TempDir(), "new.yaml", changed))
+			if r.code != 0 || !strings.Contains(r.out, tc.who) || !strings.Contains(r.out, "opens   ingress TCP 3389/3389") {
+				t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+			}
+		})
+	}
+}
+
+// TestCheckOfWhatOneHostWears checks that a group which only one host wears
+// beside its pool's is judged with them.
+func TestCheckOfWhatOneHostWears(t *testing.T) {
+	const drop = `
+---
+apiVersion: ringfence.dev/v1alpha1
+kind: SecurityGroup
+metadata: {name: closed}
+spec:
+  vpcName: prod
+  type: Basic
+  innerAccess: Drop
+  ingress: [{policy: Drop, priority: 1, protocol: ALL, peer: {cidr: 172.20.0.0/16}}]
+`
+	pods := strings.Replace(manifests, "  ingress:\n", "  ingress:\n  - {policy: Accept, priority: 1, protocol: ALL, peer: {cidr: 172.20.0.0/16}}\n", 1)
+	whole := write(t, t.TempDir(), "whole.yaml", pods+drop)
+	if got, code := check(t, "-f", whole); code != 0 {
+		t.Fatalf("the case is wrong: exit %d, missing %+v", code, got.Missing)
+	}
+	worn := strings.Replace(pods, "addresses: [10.0.0.12], clusterName", "addresses: [10.0.0.12], securityGroupNames: [closed], clusterName", 1) + drop
+	got, code := check(t, "-f", write(t, t.TempDir(), "worn.yaml", worn))
+	if code != 1 || len(got.Missing) == 0 || !strings.Contains(got.Missing[0].Why, "closed/ingress/1") {
+		t.Errorf("exit %d, missing %+v; want pods cut off from one node", code, got.Missing)
+	}
+}
+
+// TestDropOfUnknownMembers checks that nobody passes whose needs may be among
+// what a rule about strangers drops.
+func TestDropOfUnknownMembers(t *testing.T) {
+	dir := copyExport(t, "ack-flannel-basic")
+	first, _ := check(t, "-f", dir)
+	applyAll(t, dir, &first)
+	addRule(t, dir, map[string]any{"Direction": "ingress", "IpProtocol": "TCP", "PortRange": "1/65535", "SourceGroupId": "sg-stranger", "Policy": "Drop", "Priority": "1"})
+	got, code := check(t, "-f", dir)
+	if code != 1 || len(got.Findings) == 0 || got.Findings[0].ID != "unknown-members" || got.Findings[0].Severity != "high" {
+		t.Errorf("exit %d, findings %+v; want unknown-members, high", code, got.Findings)
+	}
+}
+
+func TestAPIErrorIsNoExport(t *testing.T) {
+	file := write(t, t.TempDir(), "groups.json", `{"RequestId":"R","HostId":"ecs.example.com","Code":"Forbidden.RAM","Message":"User not authorized."}`)
+	if r := run(t, "", "check", "-f", file); r.code != 2 || !strings.Contains(r.err, "Forbidden.RAM") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+}

@@ -166,7 +166,10 @@ func needChangesOf(list []judge.NeedChange) []jsonNeedChange {
 }
 
 func flowOf(f *rules.Flow) jsonPacket {
-	p := jsonPacket{Local: f.Local.String(), RemoteGroup: f.RemoteGroup, Protocol: strings.ToLower(f.Protocol.String()), Port: f.Port}
+	p := jsonPacket{
+		Local: f.Local.String(), RemoteGroup: f.RemoteGroup, Protocol: strings.ToLower(f.Protocol.String()),
+		Port: f.Port, SourcePort: f.SourcePort,
+	}
 	if f.Remote.IsValid() {
 		p.Remote = f.Remote.String()
 	}
@@ -195,7 +198,7 @@ func writeComparison(p *printer, c *judge.Comparison) {
 }
 
 func writeDifference(p *printer, d *judge.Difference) {
-	p.printf("%s\n", p.paint(styleBold, strings.Join(wrap(strings.Join(d.Who, ", "), lineWidth), "\n")))
+	p.printf("%s\n", p.paint(styleBold, strings.Join(wrap(some(d.Who), lineWidth), "\n")))
 	p.printf("  groups %s", strings.Join(d.Old, ", "))
 	if strings.Join(d.Old, " ") != strings.Join(d.New, " ") {
 		p.printf(" -> %s", strings.Join(d.New, ", "))

@@ -222,11 +222,11 @@ func (cmd *explainCommand) answerLines(a *judge.Answerer) error {
 func answerLine(a *judge.Answerer, text []byte) lineAnswer {
 	var l packetLine
 	if err := json.Unmarshal(text, &l, json.RejectUnknownMembers(true)); err != nil {
-		return lineAnswer{Error: lineError(err)}
+		return lineAnswer{Error: short(lineError(err))}
 	}
 	f, err := l.flow()
 	if err != nil {
-		return lineAnswer{Error: err.Error()}
+		return lineAnswer{Error: short(err.Error())}
 	}
 	groups := l.Groups
 	if len(groups) == 0 {
@@ -241,6 +241,15 @@ func answerLine(a *judge.Answerer, text []byte) lineAnswer {
 	return lineAnswer{Action: v.Action.String(), By: v.By()}
 }
 
+// short cuts a message that quotes a long input.
+func short(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
 // lineError says what is wrong with a line in the words of JSON.
 func lineError(err error) string {
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
@@ -250,7 +259,7 @@ func lineError(err error) string {
 		if semantic.Err != nil {
 			return fmt.Sprintf("%s: %v", semantic.JSONPointer, semantic.Err)
 		}
-		return fmt.Sprintf("%s: wrong kind of value", semantic.JSONPointer)
+		return strings.TrimPrefix(fmt.Sprintf("%s: wrong kind of value: want an object with direction, local, remote and so on", semantic.JSONPointer), ": ")
 	}
 	return "no JSON object: " + err.Error()
 }
@@ -342,11 +351,20 @@ func writeSide(p *printer, a *sideAnswer) {
 	labelled(p, "why", a.Why)
 	labelled(p, "groups", strings.Join(a.Groups, ", "))
 	if len(a.Hidden) > 0 {
-		labelled(p, "hides", strings.Join(a.Hidden, ", "))
+		labelled(p, "hides", some(a.Hidden))
 	}
 	if len(a.Unknown) > 0 {
-		labelled(p, "unsure", "taken as not matching, since no file lists the members: "+strings.Join(a.Unknown, ", "))
+		labelled(p, "unsure", "taken as not matching, since no file lists the members: "+some(a.Unknown))
 	}
+}
+
+// some joins the first of many.
+func some(list []string) string {
+	const most = 10
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
 // A pathAnswer is what both sides say about a flow.

@@ -78,7 +78,7 @@ func readPath(path string) ([]convert.File, error) {
 }
 
 // readDir reads every file of a directory, but not those of directories below,
-// hidden ones, or Markdown, which explains exports and is none.
+// pipes and the like, hidden ones, or Markdown, which explains exports and is none.
 func readDir(dir string) ([]convert.File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -86,10 +86,15 @@ func readDir(dir string) ([]convert.File, error) {
 	}
 	var files []convert.File
 	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") || strings.EqualFold(filepath.Ext(e.Name()), ".md") {
+		path := filepath.Join(dir, e.Name())
+		info, err := os.Stat(path) // what a link points to counts
+		if err != nil {
+			return nil, fmt.Errorf("cannot read: %w", err)
+		}
+		if !info.Mode().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.EqualFold(filepath.Ext(e.Name()), ".md") {
 			continue
 		}
-		more, err := readPath(filepath.Join(dir, e.Name()))
+		more, err := readPath(path)
 		if err != nil {
 			return nil, err
 		}

@@ -35,6 +35,9 @@ func (o *output) register(c *cobra.Command) {
 
 // checkFormat reports a value of a flag that is not among the legal ones.
 func (o *output) checkFormat(c *cobra.Command) error {
+	if !slices.Contains([]string{"auto", "always", "never"}, o.color) {
+		return usageError(c, "--color %s: want auto, always or never", o.color)
+	}
 	if slices.Contains(o.formats, o.format) {
 		return nil
 	}

@@ -28,6 +28,7 @@ type jsonItem struct {
 	Severity  string      `json:"severity"`
 	Cluster   string      `json:"cluster,omitempty"`
 	Group     string      `json:"group,omitempty"`
+	Worn      []string    `json:"worn,omitempty"`
 	Direction string      `json:"direction"`
 	Protocol  string      `json:"protocol"`
 	Ports     string      `json:"ports"`
@@ -57,7 +58,7 @@ func itemsOf(list []judge.Item) []jsonItem {
 	for i := range list {
 		it := &list[i]
 		out = append(out, jsonItem{
-			ID: it.ID, Severity: it.Severity.String(), Cluster: it.Cluster, Group: it.Group,
+			ID: it.ID, Severity: it.Severity.String(), Cluster: it.Cluster, Group: it.Group, Worn: it.Worn,
 			Direction: it.Direction.String(), Protocol: it.Protocol, Ports: it.Ports, Peer: it.Peer,
 			Component: it.Component, Why: it.Why, Source: it.Source, Example: packetOf(it.Example), Fix: fixesOf(it),
 		})
@@ -169,10 +170,14 @@ func writeNeed(p *printer, same []judge.Item) {
 }
 
 func groupText(it *judge.Item) string {
-	if it.Cluster == "" {
-		return it.Group
+	text := it.Group
+	if it.Cluster != "" {
+		text += " of cluster " + it.Cluster
 	}
-	return fmt.Sprintf("%s of cluster %s", it.Group, it.Cluster)
+	if len(it.Worn) > 1 {
+		text += fmt.Sprintf("; %s wears it together: %s", it.Who, strings.Join(it.Worn, ", "))
+	}
+	return text
 }
 
 // flowText says protocol and ports as people do.

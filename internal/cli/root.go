@@ -67,6 +67,7 @@ func newRoot(program string, s Streams) *cobra.Command {
 		Use:           "ringfence",
 		Short:         "Security groups for Kubernetes clusters: what is missing, what is too open, and how to fix it",
 		Long:          longHelp,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// kubectl runs plugins under their own name; help shows what was typed.

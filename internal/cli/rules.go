@@ -31,6 +31,7 @@ type rulesCommand struct {
 	output
 	streams Streams
 	profile string
+	skipped bool
 }
 
 func newRules(s Streams) *cobra.Command {
@@ -47,6 +48,7 @@ func newRules(s Streams) *cobra.Command {
 	cmd.output.register(c)
 	cmd.facts.register(c)
 	registerProfile(c, &cmd.profile)
+	c.Flags().BoolVar(&cmd.skipped, "skipped", false, "in the table, say also which rows gave no rule, and why")
 	return c
 }
 
@@ -233,8 +235,12 @@ func (cmd *rulesCommand) writeTable(e *profiles.Expansion) error {
 		rows = append(rows, []string{r.Direction.String(), r.Action.String(), fmt.Sprint(r.Priority), r.Protocol.String(), r.Ports.String(), r.Peer.String(), r.Row})
 	}
 	table(p, []string{"DIRECTION", "POLICY", "PRIO", "PROTOCOL", "PORTS", "PEER", "ROW"}, rows)
+	if !cmd.skipped && len(e.Skipped) > 0 {
+		p.printf("%s\n", p.paint(styleDim, fmt.Sprintf("%s or peers of rows gave no rule: --skipped says why", count(len(e.Skipped), "row", "rows"))))
+		return p.err
+	}
 	for _, s := range e.Skipped {
-		labelled(p, s.Row, "no rule: "+s.Reason)
+		p.printf("%s: no rule: %s\n", s.Row, s.Reason)
 	}
 	return p.err
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"net/url"
+	"path/filepath"
 	"slices"
 
 	"ringfence.dev/ringfence/internal/judge"
@@ -56,7 +58,7 @@ type sarifLocation struct {
 
 type sarifPhysical struct {
 	Artifact sarifArtifact `json:"artifactLocation"`
-	Region   *sarifRegion  `json:"region,omitempty"`
+	Region   *sarifRegion  `json:"region"`
 }
 
 type sarifArtifact struct {
@@ -111,10 +113,12 @@ func (run *sarifRun) add(kind string, it *judge.Item) {
 		index = len(*rulesList)
 		*rulesList = append(*rulesList, sarifRule{id, sarifText{description}})
 	}
-	location := sarifLocation{Physical: sarifPhysical{Artifact: sarifArtifact{URI: it.Place.File}}}
-	if it.Place.Line > 0 {
-		location.Physical.Region = &sarifRegion{it.Place.Line}
-	}
+	// Viewers want a line; where only a JSON pointer is known it is the first,
+	// and the pointer is the logical location.
+	location := sarifLocation{Physical: sarifPhysical{
+		Artifact: sarifArtifact{URI: fileURI(it.Place.File)},
+		Region:   &sarifRegion{max(it.Place.Line, 1)},
+	}}
 	if it.Place.Path != "" {
 		location.Logical = []sarifLogical{{it.Place.Path}}
 	}
@@ -123,6 +127,9 @@ func (run *sarifRun) add(kind string, it *judge.Item) {
 		Message: sarifText{itemText(kind, it)}, Locations: []sarifLocation{location},
 	})
 }
+
+// fileURI returns a path as a relative or absolute URI reference.
+func fileURI(path string) string { return (&url.URL{Path: filepath.ToSlash(path)}).String() }
 
 func sarifLevel(s rules.Severity) string {
 	return [...]string{"note", "note", "warning", "error"}[s]

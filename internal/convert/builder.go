@@ -85,6 +85,7 @@ func (b *builder) file(f File) error {
 
 // A format is a form of document: how to tell it and how to read it.
 type format struct {
+	// name is what people know it by; empty for one that nobody gives on purpose.
 	name string
 	// members must all stand at the top of the document.
 	members []string
@@ -106,6 +107,8 @@ func formats() []format {
 		{"DescribeVSwitches", []string{"VSwitches"}, (*builder).describeVSwitches},
 		{"DescribeClusterNodePools", []string{"nodepools"}, (*builder).nodePools},
 		{"DescribeClusterDetail", []string{"cluster_id"}, (*builder).clusterDetail},
+		{"", []string{"Code", "Message"}, (*builder).apiError},
+		{"", []string{"code", "message"}, (*builder).apiError},
 	}
 }
 
@@ -118,7 +121,9 @@ func (b *builder) document(d *document) error {
 	}
 	names := make([]string, 0, len(known))
 	for _, f := range known {
-		names = append(names, f.name)
+		if f.name != "" {
+			names = append(names, f.name)
+		}
 	}
 	return d.bad("", "cannot tell what this document is: want one of %s", strings.Join(names, ", "))
 }

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -60,13 +61,28 @@ func (g *Group) namesGroups() bool {
 	return false
 }
 
+// apiError refuses the answer to a call that failed, which a shell has put
+// into a file as if it were an export. ECS writes capitals, CS small letters.
+func (*builder) apiError(d *document) error {
+	var in struct {
+		Code         fuzzyText `json:"Code"`
+		Message      fuzzyText `json:"Message"`
+		SmallCode    fuzzyText `json:"code"`
+		SmallMessage fuzzyText `json:"message"`
+	}
+	if err := d.decode(&in); err != nil {
+		return err
+	}
+	return d.bad("", "this is no export but the API's error %s: %s", cmp.Or(in.Code, in.SmallCode), cmp.Or(in.Message, in.SmallMessage))
+}
+
 type ecsGroupAttribute struct {
 	ecsPaging
 	SecurityGroupID   fuzzyText `json:"SecurityGroupId"`
 	SecurityGroupName fuzzyText `json:"SecurityGroupName"`
 	VPCID             fuzzyText `json:"VpcId"`
 	InnerAccessPolicy fuzzyText `json:"InnerAccessPolicy"`
-	Permissions       struct {
+	Permissions       *struct {
 		Permission []ecsPermission `json:"Permission"`
 	} `json:"Permissions"`
 }
@@ -102,6 +118,9 @@ func (b *builder) securityGroupAttribute(d *document) error {
 	if id == "" {
 		return d.bad("/SecurityGroupId", "no SecurityGroupId, so nothing says whose rules these are: "+
 			"want the answer as it came (`aliyun --pager` leaves the id out)")
+	}
+	if in.Permissions == nil {
+		return d.bad("/Permissions", "found null, want an object with the group's rules: unknown rules are not none")
 	}
 	g := Group{
 		Group:       rules.Group{Name: id, VPC: string(in.VPCID)},

@@ -121,6 +121,10 @@ func editText(origin Origin, e rules.Edit) string {
 			return block
 		}
 	case Manifest:
+		if e.Remove && e.Rule.Row != "" { // users' rules have no row
+			return fmt.Sprintf("rule %s in status.%s of SecurityGroup %s is written by the controllers from the cluster's facts: change those; it says %s",
+				e.Rule.Row, systemList(e.Rule.Direction), e.Group, ManifestRule(&e.Rule))
+		}
 		verb := "add to"
 		if e.Remove {
 			verb = "remove from"
@@ -132,6 +136,14 @@ func editText(origin Origin, e rules.Edit) string {
 		verb = "remove from"
 	}
 	return fmt.Sprintf("%s %s: %s", verb, e.Group, ruleWords(&e.Rule))
+}
+
+// systemList names the field of system rules of a direction.
+func systemList(d rules.Direction) string {
+	if d == rules.Egress {
+		return "systemEgress"
+	}
+	return "systemIngress"
 }
 
 func ruleWords(r *rules.Rule) string {

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"slices"
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/profiles"
@@ -44,46 +45,66 @@ type Comparison struct {
 func Compare(old, updated *convert.Inventory, tables *profiles.Tables) (*Comparison, error) {
 	c := comparer{old: old, updated: updated, tables: tables, seen: map[string]int{}}
 	before, after := everybody(old), everybody(updated)
-	for _, o := range before {
-		n, ok := find(after, o.who)
+	was, is := byWho(before), byWho(after)
+	for i := range before {
+		n, ok := is[before[i].who]
 		if !ok {
-			c.notef("%s is gone", o.who)
+			c.notef("%s is gone", before[i].who)
 			continue
 		}
-		if err := c.compare(&o, &n); err != nil {
+		if err := c.compare(&before[i], n); err != nil {
 			return nil, err
 		}
 	}
-	for _, n := range after {
-		if _, ok := find(before, n.who); !ok {
-			c.notef("%s is new", n.who)
+	for i := range after {
+		if _, ok := was[after[i].who]; !ok {
+			c.notef("%s is new", after[i].who)
 		}
 	}
 	return &c.out, nil
 }
 
-// everybody lists all who wear groups; without clusters each group by itself.
+// everybody lists all who wear groups: those of clusters, then hosts and
+// interfaces of none, then the groups that nobody wears, each by itself.
 func everybody(inv *convert.Inventory) []worn {
 	var out []worn
 	for i := range inv.Clusters {
 		out = append(out, wearers(inv, &inv.Clusters[i])...)
 	}
-	if len(inv.Clusters) == 0 {
-		for i := range inv.Groups {
-			g := &inv.Groups[i]
-			out = append(out, worn{who: "group " + g.Name, groups: []*convert.Group{g}})
+	told := map[string]bool{} // interfaces of clusters
+	for _, w := range out {
+		told[w.who] = true
+	}
+	for i := range inv.Interfaces {
+		f := &inv.Interfaces[i]
+		if slices.ContainsFunc(inv.Clusters, func(c convert.Cluster) bool { return told[f.ID+" of cluster "+c.Title] }) {
+			continue
+		}
+		if w, ok := newWorn(inv, f.ID, f.Groups); ok {
+			out = append(out, w)
+		}
+	}
+	worn := map[string]bool{}
+	for _, w := range out {
+		for _, g := range w.groups {
+			worn[g.Name] = true
+		}
+	}
+	for i := range inv.Groups {
+		if g := &inv.Groups[i]; !worn[g.Name] {
+			w, _ := newWorn(inv, "group "+g.Name, []string{g.Name})
+			out = append(out, w)
 		}
 	}
 	return out
 }
 
-func find(list []worn, who string) (worn, bool) {
-	for _, w := range list {
-		if w.who == who {
-			return w, true
-		}
+func byWho(list []worn) map[string]*worn {
+	out := make(map[string]*worn, len(list))
+	for i := range list {
+		out[list[i].who] = &list[i]
 	}
-	return worn{}, false
+	return out
 }
 
 type comparer struct {

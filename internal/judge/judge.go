@@ -77,8 +77,12 @@ type judge struct {
 // unknownFacts tells which facts about a cluster no file holds.
 func (j *judge) unknownFacts(c *convert.Cluster) {
 	for _, f := range c.Unknown {
+		severity := rules.Medium
+		if f == convert.FactVPC { // only rows of the recommended profile, and DHCP, ask for it
+			severity = rules.Info
+		}
 		j.report.Findings = append(j.report.Findings, Item{
-			ID: "unknown-fact", Severity: rules.Medium, Cluster: c.Title, Group: c.Group, Place: c.Place, Origin: c.Origin,
+			ID: "unknown-fact", Severity: severity, Cluster: c.Title, Group: c.Group, Place: c.Place, Origin: c.Origin,
 			Why: fmt.Sprintf("no file tells the %s of cluster %s: needs that depend on it were not checked; %s", f, c.Title, tell(f)),
 		})
 	}
@@ -222,7 +226,10 @@ func decided(v *rules.Verdict) string {
 // newItem starts an item about the set's first group.
 func newItem(q *question, d rules.Direction) Item {
 	g := q.worn.groups[0]
-	return Item{Cluster: q.worn.cluster.Title, Group: g.Name, Direction: d, Place: g.Place, Origin: g.Origin}
+	return Item{
+		Cluster: q.worn.cluster.Title, Group: g.Name, Worn: q.worn.names(), Who: q.worn.who,
+		Direction: d, Place: g.Place, Origin: g.Origin,
+	}
 }
 
 func (j *judge) excess(q *question) error {
@@ -321,12 +328,12 @@ func (j *judge) lint(q *question) error {
 	if err != nil {
 		return err
 	}
-	return j.lintItems(q.worn, q.policy, intended)
+	return j.lintItems(q.worn, q.policy, q.needs, intended)
 }
 
 // lintItems reports what is wrong with rules whatever they are for. A rule that
 // needed flows pass through as well is not to be removed, only to be narrowed.
-func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) error {
+func (j *judge) lintItems(w *worn, p *rules.Policy, needs []rules.Need, intended rules.Set) error {
 	excess, err := p.Excess(intended)
 	if err != nil {
 		return err
@@ -346,6 +353,10 @@ func (j *judge) lintItems(w *worn, p *rules.Policy, intended rules.Set) error {
 		return err
 	}
 	for _, f := range findings {
+		if f.ID == rules.UnknownMembers && cuts(needs, f.Rules[0]) {
+			f.Severity = rules.High
+			f.Why += "; it drops, and what it drops may be needed: add the output of DescribeNetworkInterfaces for that group"
+		}
 		it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: w.groups[0].Name, Place: w.groups[0].Place, Origin: w.groups[0].Origin}
 		if w.cluster != nil {
 			it.Cluster = w.cluster.Title
@@ -386,7 +397,16 @@ func (j *judge) unused(g *convert.Group) error {
 		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Origin: g.Origin, Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
-	return j.lintItems(w, p, rules.Set{})
+	return j.lintItems(w, p, nil, rules.Set{})
+}
+
+// cuts reports whether a drop rule may cut a need, whoever the peer is.
+func cuts(needs []rules.Need, r *rules.MergedRule) bool {
+	return r.Action == rules.Drop && slices.ContainsFunc(needs, func(n rules.Need) bool {
+		return n.Direction == r.Direction &&
+			(n.Protocol == r.Protocol || n.Protocol == rules.AllProtocols || r.Protocol == rules.AllProtocols) &&
+			(n.Ports.IsZero() || r.Ports.IsZero() || n.Ports.First <= r.Ports.Last && r.Ports.First <= n.Ports.Last)
+	})
 }
 
 func (r *Report) sort() {

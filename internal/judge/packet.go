@@ -19,6 +19,11 @@ func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *Packet {
 		best = candidate
 		return true
 	}
+	if f.Protocol == 0 { // the first of all: nobody sends it
+		web := best
+		web.Protocol, web.Port, web.HasSourcePort, web.SourcePort = rules.TCP, 443, true, 40000
+		try(web)
+	}
 	for _, a := range locals(q, f.Local) {
 		candidate := best
 		candidate.Local = a
@@ -36,14 +41,26 @@ func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *Packet {
 	p := &Packet{Direction: best.Direction, Local: best.Local, Remote: best.Remote, RemoteGroup: best.RemoteGroup, Protocol: best.Protocol}
 	if best.Protocol.HasPorts() {
 		p.Port = best.Port
-		p.SourcePort = best.SourcePort
-		ordinary := best
-		ordinary.HasSourcePort, ordinary.SourcePort = true, 40000
-		if q.policy.Verdict(&ordinary) == want {
-			p.SourcePort = 0
-		}
+		p.SourcePort = sourcePort(q, best, want)
 	}
 	return p
+}
+
+// sourcePort returns the source port to show: none if it does not matter, an
+// ordinary one if that shows the same, else the example's own.
+func sourcePort(q *question, f rules.Flow, want rules.Verdict) uint16 {
+	unknown, ordinary := f, f
+	unknown.HasSourcePort, unknown.SourcePort = false, 0
+	ordinary.HasSourcePort, ordinary.SourcePort = true, 40000
+	switch want {
+	case q.policy.Verdict(&ordinary):
+		if q.policy.Verdict(&unknown) == want {
+			return 0
+		}
+		return ordinary.SourcePort
+	default:
+		return f.SourcePort
+	}
 }
 
 // asksFor reports whether a flow's peer is one of the need's.

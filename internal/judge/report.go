@@ -31,10 +31,13 @@ type Report struct {
 type Item struct {
 	// ID is the profile's row for a missing need, the rule for an excess, and
 	// the kind of finding else.
-	ID        string
-	Severity  rules.Severity
-	Cluster   string // empty if no cluster is concerned
-	Group     string // the group to look at
+	ID       string
+	Severity rules.Severity
+	Cluster  string // empty if no cluster is concerned
+	Group    string // the group to look at
+	// Worn are the groups that were judged together, sorted, and Who wears them.
+	Worn      []string
+	Who       string
 	Direction rules.Direction
 	Protocol  string
 	Ports     string // FIRST/LAST or -1/-1

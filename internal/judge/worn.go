@@ -18,23 +18,18 @@ type worn struct {
 }
 
 // wearers lists who wears groups of a cluster: its control plane, which wears
-// the cluster's own, its node pools, and its pods where they wear others. Who
-// has no group yet is left out.
+// the cluster's own, its node pools, its pods where they wear others, and the
+// hosts and interfaces that are the cluster's, or wear any of these groups:
+// they may wear more. Who has no group yet is left out.
 func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 	var out []worn
 	add := func(who string, names []string) {
-		w := worn{cluster: c, who: who}
-		for _, n := range names {
-			if g, ok := inv.Group(n); ok {
-				w.groups = append(w.groups, g)
-			}
+		if w, ok := newWorn(inv, who, names); ok {
+			w.cluster = c
+			// The cluster's own group is the one to fix, wherever it stands.
+			slices.SortStableFunc(w.groups, func(a, b *convert.Group) int { return rank(a, c) - rank(b, c) })
+			out = append(out, w)
 		}
-		if len(w.groups) == 0 {
-			return
-		}
-		// The cluster's own group is the one to fix, wherever it stands.
-		slices.SortStableFunc(w.groups, func(a, b *convert.Group) int { return rank(a, c) - rank(b, c) })
-		out = append(out, w)
 	}
 	if c.Group != "" {
 		add("cluster "+c.Title, []string{c.Group})
@@ -43,7 +38,30 @@ func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 		add(fmt.Sprintf("node pool %s of cluster %s", c.Pools[i].Title, c.Title), c.Pools[i].Groups)
 	}
 	add("pods of cluster "+c.Title, c.PodGroups)
+	ofCluster := map[string]bool{}
+	for _, w := range out {
+		for _, g := range w.groups {
+			ofCluster[g.Name] = true
+		}
+	}
+	for i := range inv.Interfaces {
+		f := &inv.Interfaces[i]
+		if f.Cluster == c.ID || f.Cluster == "" && slices.ContainsFunc(f.Groups, func(g string) bool { return ofCluster[g] }) {
+			add(f.ID+" of cluster "+c.Title, f.Groups)
+		}
+	}
 	return out
+}
+
+// newWorn returns the set of the named groups; false if there is none.
+func newWorn(inv *convert.Inventory, who string, names []string) (worn, bool) {
+	w := worn{who: who}
+	for _, n := range names {
+		if g, ok := inv.Group(n); ok {
+			w.groups = append(w.groups, g)
+		}
+	}
+	return w, len(w.groups) > 0
 }
 
 // wornSets lists the distinct sets of groups of a cluster.
