@@ -54,11 +54,11 @@ func words(command string) []string {
 func applyFix(t *testing.T, dir, command string) {
 	t.Helper()
 	w := words(command)
-	if len(w) < 6 || w[0] != "aliyun" || w[1] != "ecs" || w[3] != "--SecurityGroupId" {
+	if len(w) < 8 || w[0] != "aliyun" || w[1] != "ecs" || w[3] != "--RegionId" || w[4] != "cn-hangzhou" || w[5] != "--SecurityGroupId" {
 		t.Fatalf("not a command that changes a group: %q", command)
 	}
 	fields := map[string]map[string]any{}
-	for i := 5; i+1 < len(w); i += 2 {
+	for i := 7; i+1 < len(w); i += 2 {
 		parts := strings.SplitN(strings.TrimPrefix(w[i], "--Permissions."), ".", 2)
 		if fields[parts[0]] == nil {
 			fields[parts[0]] = map[string]any{}

@@ -82,7 +82,7 @@ func packetOf(p *judge.Packet) *jsonPacket {
 func fixesOf(it *judge.Item) []string {
 	texts := make([]string, 0, len(it.Fix))
 	for i := range it.Fix {
-		texts = append(texts, convert.EditTexts(it.Origin, it.Fix[i:i+1])...)
+		texts = append(texts, convert.EditTexts(it.Target, it.Fix[i:i+1])...)
 	}
 	return texts
 }
@@ -165,7 +165,7 @@ func writeNeed(p *printer, same []judge.Item) {
 	for i := range same {
 		edits = append(edits, same[i].Fix...)
 	}
-	writeFix(p, it.Origin, edits)
+	writeFix(p, it.Target, edits)
 	p.printf("\n")
 }
 
@@ -244,12 +244,12 @@ func writeDetails(p *printer, it *judge.Item) {
 	if it.Source != "" {
 		labelled(p, "where", it.Source)
 	}
-	writeFix(p, it.Origin, it.Fix)
+	writeFix(p, it.Target, it.Fix)
 }
 
 // writeFix writes the edits that were not written before in this report, as
 // few commands: additions, then removals.
-func writeFix(p *printer, origin convert.Origin, edits []rules.Edit) {
+func writeFix(p *printer, target convert.Target, edits []rules.Edit) {
 	var adds, removals []rules.Edit
 	for _, e := range edits {
 		switch {
@@ -262,7 +262,7 @@ func writeFix(p *printer, origin convert.Origin, edits []rules.Edit) {
 		}
 		p.fixes[e] = true
 	}
-	for _, fix := range convert.EditTexts(origin, slices.Concat(adds, removals)) {
+	for _, fix := range convert.EditTexts(target, slices.Concat(adds, removals)) {
 		command(p, "fix", fix)
 	}
 	if len(edits) > 0 && len(adds)+len(removals) == 0 {

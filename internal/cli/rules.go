@@ -32,6 +32,7 @@ type rulesCommand struct {
 	streams Streams
 	profile string
 	skipped bool
+	region  string // of the group, if a file tells
 }
 
 func newRules(s Streams) *cobra.Command {
@@ -116,6 +117,7 @@ func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) 
 	if g, ok := inv.Group(f.Group); ok {
 		f.GroupType, f.InnerAccess = g.Type, g.InnerAccess
 		unknownType = g.TypeUnknown
+		cmd.region = g.Region
 	}
 	if cmd.groupType != "" {
 		t, err := parseGroupType(cmd.groupType)
@@ -172,7 +174,7 @@ func (cmd *rulesCommand) write(f *profiles.Facts, c *convert.Cluster, e *profile
 		_, err := fmt.Fprint(cmd.streams.Out, convert.ManifestGroup(&g))
 		return err
 	case "aliyun":
-		return cmd.writeAliyun(cmp.Or(f.Group, "$SECURITY_GROUP_ID"), e.Rules)
+		return cmd.writeAliyun(cmd.region, cmp.Or(f.Group, "$SECURITY_GROUP_ID"), e.Rules)
 	case "terraform":
 		return cmd.writeTerraform(cmp.Or(f.Group, "var.security_group_id"), e.Rules)
 	}
@@ -191,7 +193,7 @@ func groupOf(f *profiles.Facts, c *convert.Cluster, list []rules.Rule) rules.Gro
 	return g
 }
 
-func (cmd *rulesCommand) writeAliyun(group string, list []rules.Rule) error {
+func (cmd *rulesCommand) writeAliyun(region, group string, list []rules.Rule) error {
 	p := cmd.printer(cmd.streams.Out)
 	edits := make([]rules.Edit, 0, len(list))
 	for _, r := range list {
@@ -200,7 +202,7 @@ func (cmd *rulesCommand) writeAliyun(group string, list []rules.Rule) error {
 	// One command a rule: a long list is easier to follow, and to repeat after
 	// a failure, in steps.
 	for i := range edits {
-		lines, err := convert.AliyunCommands(edits[i : i+1])
+		lines, err := convert.AliyunCommands(region, edits[i:i+1])
 		if err != nil {
 			return fmt.Errorf("row %s: %w", list[i].Row, err)
 		}

@@ -78,6 +78,7 @@ func (*builder) apiError(d *document) error {
 
 type ecsGroupAttribute struct {
 	ecsPaging
+	RegionID          fuzzyText `json:"RegionId"`
 	SecurityGroupID   fuzzyText `json:"SecurityGroupId"`
 	SecurityGroupName fuzzyText `json:"SecurityGroupName"`
 	VPCID             fuzzyText `json:"VpcId"`
@@ -126,6 +127,7 @@ func (b *builder) securityGroupAttribute(d *document) error {
 		Group:       rules.Group{Name: id, VPC: string(in.VPCID)},
 		Title:       string(in.SecurityGroupName),
 		Origin:      Cloud,
+		Region:      string(in.RegionID),
 		Place:       d.at(""),
 		TypeUnknown: true,
 	}

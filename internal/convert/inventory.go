@@ -46,6 +46,8 @@ type Group struct {
 	// Title is the display name; may be empty.
 	Title  string
 	Origin Origin
+	// Region is where the cloud's API finds the group; empty if unknown.
+	Region string
 	Place  Place
 	// Members are the addresses of the group's interfaces, sorted, without
 	// duplicates. Empty means unknown: no file names a member.

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -209,9 +210,7 @@ func (g *Group) absorb(from *Group) error {
 	if len(d) > 0 {
 		return badInput(from.Place, "group %s has another %s than in %s", from.Name, d, g.Place)
 	}
-	if g.Title == "" {
-		g.Title = from.Title
-	}
+	g.Title, g.Region = cmp.Or(g.Title, from.Title), cmp.Or(g.Region, from.Region)
 	g.Ingress, g.IngressPlaces = append(g.Ingress, from.Ingress...), append(g.IngressPlaces, from.IngressPlaces...)
 	g.Egress, g.EgressPlaces = append(g.Egress, from.Egress...), append(g.EgressPlaces, from.EgressPlaces...)
 	return nil

@@ -12,17 +12,18 @@ const maxPermissions = 100
 
 // AliyunCommands returns the `aliyun` commands that make edits, in their
 // order; neighbours that one call can make share a command, which is then all or
-// nothing. Groups are written as given: an id, or a shell variable.
+// nothing. Groups are written as given: an id, or a shell variable. Without a
+// region, the one that `aliyun` is configured for is asked.
 //
 // It is an error if ECS cannot express a rule.
-func AliyunCommands(edits []rules.Edit) ([]string, error) {
+func AliyunCommands(region string, edits []rules.Edit) ([]string, error) {
 	var commands []string
 	for len(edits) > 0 {
 		n := 1
 		for n < len(edits) && n < maxPermissions && sameCall(&edits[0], &edits[n]) {
 			n++
 		}
-		command, err := aliyunCommand(edits[:n])
+		command, err := aliyunCommand(region, edits[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -38,7 +39,7 @@ func sameCall(a, b *rules.Edit) bool {
 }
 
 // aliyunCommand returns the one command for edits of which all are sameCall.
-func aliyunCommand(edits []rules.Edit) (string, error) {
+func aliyunCommand(region string, edits []rules.Edit) (string, error) {
 	e := &edits[0]
 	action := "AuthorizeSecurityGroup"
 	if e.Remove {
@@ -47,7 +48,11 @@ func aliyunCommand(edits []rules.Edit) (string, error) {
 	if e.Rule.Direction == rules.Egress {
 		action += "Egress"
 	}
-	words := []string{"aliyun", "ecs", action, "--SecurityGroupId", shellQuote(e.Group)}
+	words := []string{"aliyun", "ecs", action}
+	if region != "" {
+		words = append(words, "--RegionId", shellQuote(region))
+	}
+	words = append(words, "--SecurityGroupId", shellQuote(e.Group))
 	for i := range edits {
 		r := &edits[i].Rule
 		if err := r.ValidateECS(); err != nil {

@@ -94,18 +94,27 @@ func ManifestGroup(g *rules.Group) string {
 	return b.String()
 }
 
+// A Target is where edits are to be made.
+type Target struct {
+	Origin Origin
+	Region string // of a cloud's group; may be empty
+}
+
+// Target returns where edits of the group are to be made.
+func (g *Group) Target() Target { return Target{g.Origin, g.Region} }
+
 // EditTexts says how to make edits where their groups came from: commands for
 // a cloud's group, blocks for Terraform, lines for a manifest. It always says
 // something: what a form cannot express is said in words.
-func EditTexts(origin Origin, edits []rules.Edit) []string {
-	if origin == Cloud {
-		if commands, err := AliyunCommands(edits); err == nil {
+func EditTexts(t Target, edits []rules.Edit) []string {
+	if t.Origin == Cloud {
+		if commands, err := AliyunCommands(t.Region, edits); err == nil {
 			return commands
 		}
 	}
 	texts := make([]string, 0, len(edits))
 	for _, e := range edits {
-		texts = append(texts, editText(origin, e))
+		texts = append(texts, editText(t.Origin, e))
 	}
 	return texts
 }

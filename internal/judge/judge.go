@@ -82,7 +82,7 @@ func (j *judge) unknownFacts(c *convert.Cluster) {
 			severity = rules.Info
 		}
 		j.report.Findings = append(j.report.Findings, Item{
-			ID: "unknown-fact", Severity: severity, Cluster: c.Title, Group: c.Group, Place: c.Place, Origin: c.Origin,
+			ID: "unknown-fact", Severity: severity, Cluster: c.Title, Group: c.Group, Place: c.Place,
 			Why: fmt.Sprintf("no file tells the %s of cluster %s: needs that depend on it were not checked; %s", f, c.Title, tell(f)),
 		})
 	}
@@ -154,7 +154,7 @@ func (j *judge) unjudged(w *worn) bool {
 			continue
 		}
 		j.add(&j.report.Findings, Item{
-			ID: "unknown-group", Severity: rules.High, Cluster: w.cluster.Title, Group: g.Name, Place: g.Place, Origin: g.Origin,
+			ID: "unknown-group", Severity: rules.High, Cluster: w.cluster.Title, Group: g.Name, Place: g.Place, Target: g.Target(),
 			Why: fmt.Sprintf("%s uses group %s, but no file tells its %s: add the output of %s", w.who, g.Name, why, fix),
 		})
 		return true
@@ -228,7 +228,7 @@ func newItem(q *question, d rules.Direction) Item {
 	g := q.worn.groups[0]
 	return Item{
 		Cluster: q.worn.cluster.Title, Group: g.Name, Worn: q.worn.names(), Who: q.worn.who,
-		Direction: d, Place: g.Place, Origin: g.Origin,
+		Direction: d, Place: g.Place, Target: g.Target(),
 	}
 }
 
@@ -357,7 +357,7 @@ func (j *judge) lintItems(w *worn, p *rules.Policy, needs []rules.Need, intended
 			f.Severity = rules.High
 			f.Why += "; it drops, and what it drops may be needed: add the output of DescribeNetworkInterfaces for that group"
 		}
-		it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: w.groups[0].Name, Place: w.groups[0].Place, Origin: w.groups[0].Origin}
+		it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: w.groups[0].Name, Place: w.groups[0].Place, Target: w.groups[0].Target()}
 		if w.cluster != nil {
 			it.Cluster = w.cluster.Title
 		}
@@ -394,7 +394,7 @@ func (j *judge) unused(g *convert.Group) error {
 		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
 	}
 	j.add(&j.report.Findings, Item{
-		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Origin: g.Origin, Source: g.Place.String(),
+		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Target: g.Target(), Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
 	return j.lintItems(w, p, nil, rules.Set{})

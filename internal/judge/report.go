@@ -50,8 +50,9 @@ type Item struct {
 	// Fix is what would put it right, in order: additions before removals.
 	Fix []rules.Edit
 	// Place is where the rule or group stands.
-	Place  convert.Place
-	Origin convert.Origin
+	Place convert.Place
+	// Target is where Fix is to be made.
+	Target convert.Target
 }
 
 // A Packet is an example flow.
