@@ -109,6 +109,9 @@ type question struct {
 	needs  []rules.Need
 	// profile are the rules of the profile that the group was meant to have.
 	profile []rules.Rule
+	// lacking is true once a need was found missing. Rules that decide nothing
+	// today may then be what the fix lets decide.
+	lacking bool
 	// tried remembers what moving rules would open or close.
 	tried map[string]string
 }
@@ -210,7 +213,7 @@ func (j *judge) missing(q *question) error {
 		if err != nil {
 			return fmt.Errorf("cannot find what would fix the groups of %s: %w", q.worn.who, err)
 		}
-		it.Fix, it.Why = fix, it.Why+careful
+		it.Fix, it.Why, q.lacking = fix, it.Why+careful, true
 		j.add(&j.report.Missing, it)
 	}
 	return nil
@@ -323,18 +326,13 @@ func excessWhy(r *rules.MergedRule, needed bool, severity rules.Severity) string
 	return fmt.Sprintf("nothing that rule %s lets through is needed or declared", r)
 }
 
+// lint reports what is wrong with rules whatever they are for.
 func (j *judge) lint(q *question) error {
 	intended, err := q.space.NeedSet(rules.Ingress, q.needs, j.inv.PrefixLists)
 	if err != nil {
 		return err
 	}
-	return j.lintItems(q.worn, q.policy, q.needs, intended)
-}
-
-// lintItems reports what is wrong with rules whatever they are for. A rule that
-// needed flows pass through as well is not to be removed, only to be narrowed.
-func (j *judge) lintItems(w *worn, p *rules.Policy, needs []rules.Need, intended rules.Set) error {
-	excess, err := p.Excess(intended)
+	excess, err := q.policy.Excess(intended)
 	if err != nil {
 		return err
 	}
@@ -342,40 +340,66 @@ func (j *judge) lintItems(w *worn, p *rules.Policy, needs []rules.Need, intended
 	for _, e := range excess {
 		needed[e.Verdict.By()] = e.Needed
 	}
+	findings, err := q.policy.Lint(intended, j.knownGroups())
+	if err != nil {
+		return err
+	}
+	for i := range findings {
+		f := &findings[i]
+		if f.ID == rules.UnknownMembers && cuts(q.needs, f.Rules[0]) {
+			f.Severity = rules.High
+			f.Why += "; it drops, and what it drops may be needed: add the output of DescribeNetworkInterfaces for that group"
+		}
+		it := j.lintItem(q, f)
+		if removable(q, f, needed) {
+			r := f.Rules[0]
+			it.Fix = []rules.Edit{{Remove: true, Group: r.Group, Rule: r.Rule}}
+		}
+		j.add(&j.report.Findings, it)
+	}
+	return nil
+}
+
+// knownGroups are the groups whose type the files tell, by name.
+func (j *judge) knownGroups() map[string]*rules.Group {
 	known := map[string]*rules.Group{}
 	for i := range j.inv.Groups {
 		if g := &j.inv.Groups[i]; !g.TypeUnknown {
 			known[g.Name] = &g.Group
 		}
 	}
-	findings, err := p.Lint(intended, known)
-	if err != nil {
-		return err
+	return known
+}
+
+// removable reports whether to remove the rule would put a finding right. A
+// rule that needed flows pass through as well is to be narrowed instead, and one
+// that decides nothing may be the needed one, hidden by another.
+func removable(q *question, f *rules.Finding, needed map[string]bool) bool {
+	switch f.ID {
+	case rules.WorldOpen:
+		return !needed[f.Rules[0].String()]
+	case rules.ShadowedRule, rules.RedundantRule:
+		return !q.lacking
 	}
-	for _, f := range findings {
-		if f.ID == rules.UnknownMembers && cuts(needs, f.Rules[0]) {
-			f.Severity = rules.High
-			f.Why += "; it drops, and what it drops may be needed: add the output of DescribeNetworkInterfaces for that group"
-		}
-		it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: w.groups[0].Name, Place: w.groups[0].Place, Target: w.groups[0].Target()}
-		if w.cluster != nil {
-			it.Cluster = w.cluster.Title
-		}
-		if len(f.Rules) > 0 {
-			r := f.Rules[0]
-			it.Group, it.Place = r.Group, w.place(r)
-			it.Protocol, it.Ports, it.Peer = r.Protocol.String(), r.Ports.String(), r.Peer.String()
-			if f.ID == rules.ShadowedRule || f.ID == rules.RedundantRule || f.ID == rules.WorldOpen && !needed[r.String()] {
-				it.Fix = []rules.Edit{{Remove: true, Group: r.Group, Rule: r.Rule}}
-			}
-		}
-		it.Source = it.Place.String()
-		if f.Example.Local.IsValid() {
-			it.Example = j.packet(&question{worn: w, policy: p}, &f.Example, nil)
-		}
-		j.add(&j.report.Findings, it)
+	return false
+}
+
+func (j *judge) lintItem(q *question, f *rules.Finding) Item {
+	g := q.worn.groups[0]
+	it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: g.Name, Place: g.Place, Target: g.Target()}
+	if q.worn.cluster != nil {
+		it.Cluster = q.worn.cluster.Title
 	}
-	return nil
+	if len(f.Rules) > 0 {
+		r := f.Rules[0]
+		it.Group, it.Place = r.Group, q.worn.place(r)
+		it.Protocol, it.Ports, it.Peer = r.Protocol.String(), r.Ports.String(), r.Peer.String()
+	}
+	it.Source = it.Place.String()
+	if f.Example.Local.IsValid() {
+		it.Example = j.packet(q, &f.Example, nil)
+	}
+	return it
 }
 
 // unused judges a group that no cluster of these files uses, by its rules alone.
@@ -388,16 +412,15 @@ func (j *judge) unused(g *convert.Group) error {
 	if err != nil {
 		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
 	}
-	space := rules.NewWorkspace(j.world, 0)
-	p, err := space.Compile(rs)
-	if err != nil {
+	q := question{worn: w, space: rules.NewWorkspace(j.world, 0)}
+	if q.policy, err = q.space.Compile(rs); err != nil {
 		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
 	}
 	j.add(&j.report.Findings, Item{
 		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Target: g.Target(), Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
-	return j.lintItems(w, p, nil, rules.Set{})
+	return j.lint(&q)
 }
 
 // cuts reports whether a drop rule may cut a need, whoever the peer is.
