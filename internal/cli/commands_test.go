@@ -116,6 +116,7 @@ func TestBadInput(t *testing.T) {
 		"NoPrefixList":     {[]string{"-f", edit("list", "prefixListName: offices", "prefixListName: homes")}, []string{"list.yaml:20", "homes"}},
 		"MixedTypes":       {[]string{"-f", edit("mixed", "securityGroupNames: [db]", "securityGroupNames: [db, adv]"), "-f", write(t, dir, "adv.yaml", "apiVersion: ringfence.dev/v1alpha1\nkind: SecurityGroup\nmetadata: {name: adv}\nspec: {vpcName: prod, type: Advanced}\n")}, []string{"mixed.yaml", "adv", "db", "type"}},
 		"Nonsense":         {[]string{"-f", write(t, dir, "nonsense", strings.Repeat("%!\x01 nonsense ", 10<<20/12))}, []string{"nonsense:"}},
+		"TooMuchYAML":      {[]string{"-f", write(t, dir, "big.yaml", "a:\n"+strings.Repeat("- {b: c}\n", 17<<20/9))}, []string{"big.yaml", "16"}},
 		"UnknownField":     {[]string{"-f", edit("field", "innerAccess: Accept", "inerAccess: Accept")}, []string{"field.yaml:17", "inerAccess"}},
 		"NoCluster":        {[]string{"-f", examples + "ack-terway-advanced/security-group.json"}, []string{"no file describes a cluster", "--network-mode"}},
 		"BadFlag":          {[]string{"-f", examples + "ack-terway-advanced", "--node-subnets", "10.0.0.0/40"}, []string{"--node-subnets", "no CIDR"}},

@@ -21,10 +21,17 @@ const (
 	maxYAMLDepth    = 1000
 	maxAliasedNodes = 100_000 // values written for all aliases together
 	maxAliasedBytes = 4 << 20 // their JSON
+	// The parser takes up to 80 bytes of memory for each of the text. JSON, in
+	// which large exports come, has no such bound.
+	maxYAMLBytes = 16 << 20
 )
 
 func yamlDocuments(name string, text []byte) iter.Seq2[document, error] {
 	return func(yield func(document, error) bool) {
+		if len(text) > maxYAMLBytes {
+			yield(document{}, badInput(Place{File: name}, "%d MB of YAML: at most %d; split the file, or write JSON", len(text)>>20, maxYAMLBytes>>20))
+			return
+		}
 		dec := yaml.NewDecoder(bytes.NewReader(text))
 		for found := false; ; {
 			var root yaml.Node
