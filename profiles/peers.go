@@ -75,6 +75,11 @@ func (e *expander) resolve(d rules.Direction, s Symbol) target {
 
 // clusterGroup resolves the cluster's default group: its name where another
 // basic group may use it, else the CIDRs of all subnets.
+//
+// Nodes that wear another group than the cluster's must reach each other too:
+// the table speaks of one group for all, and a pool whose nodes cannot ask each
+// other's DNS pods is cut off from half of its answers. So the group at hand
+// stands beside the cluster's.
 func (e *expander) clusterGroup(d rules.Direction) target {
 	f := e.facts
 	if f.inClusterGroup() {
@@ -83,7 +88,10 @@ func (e *expander) clusterGroup(d rules.Direction) target {
 	if f.GroupType == rules.Advanced || f.ClusterGroupType == rules.Advanced {
 		return plain(f.vSwitches(), "")
 	}
-	return group(f.ClusterGroup)
+	own := e.ownGroup(d)
+	t := group(f.ClusterGroup)
+	t.rules, t.needs = append(t.rules, own.rules...), append(t.needs, own.needs...)
+	return t
 }
 
 func group(name string) target {

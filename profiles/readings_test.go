@@ -83,11 +83,11 @@ func TestReading03ClusterGroupInItself(t *testing.T) {
 			egress:  []string{"egress BO-L3W TCP 8082/8082 192.168.0.0/19", "egress BO-L3W TCP 8082/8082 192.168.32.0/19"},
 		},
 		"PoolOfBasic": {
-			reason:  "another basic group names the cluster's group",
+			reason:  "another basic group names the cluster's group, and its own members must reach each other as well",
 			facts:   with(terway(), poolGroup),
 			ingress: []string{"ingress BI-L2 ICMP -1/-1 group sg-shop"},
-			need:    []string{"ingress BI-L2 ICMP -1/-1 group sg-shop"},
-			egress:  []string{"egress BO-L3W TCP 8082/8082 group sg-shop"},
+			need:    []string{"ingress BI-L2 ICMP -1/-1 group sg-shop", "ingress BI-L2 ICMP -1/-1 group sg-pool"},
+			egress:  []string{"egress BO-L3W TCP 8082/8082 group sg-shop", "egress BO-L3W TCP 8082/8082 192.168.0.0/19", "egress BO-L3W TCP 8082/8082 192.168.32.0/19"},
 		},
 		"PoolOfAdvanced": {
 			reason:  "an advanced group cannot be named",
@@ -202,6 +202,7 @@ func TestReading08WebhooksGoOutToo(t *testing.T) {
 			facts:  with(flannel(), webhooks, poolGroup),
 			want: []string{
 				"egress BO-L3W TCP 8082/8082 group sg-shop", "egress BO-L3W TCP 9082/9082 group sg-shop", "egress BO-L3W TCP 8443/8443 group sg-shop",
+				"egress BO-L3W TCP 8082/8082 192.168.0.0/24", "egress BO-L3W TCP 9082/9082 192.168.0.0/24", "egress BO-L3W TCP 8443/8443 192.168.0.0/24",
 				"egress BO-L3W TCP 8082/8082 172.20.0.0/16", "egress BO-L3W TCP 9082/9082 172.20.0.0/16", "egress BO-L3W TCP 8443/8443 172.20.0.0/16",
 			},
 		},
