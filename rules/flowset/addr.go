@@ -1,7 +1,6 @@
 package flowset
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -56,10 +55,13 @@ func (a Addr) In6() netip.Addr {
 
 // Compare returns -1, 0 or 1 as a is less than, equal to or greater than b.
 func (a Addr) Compare(b Addr) int {
-	if c := cmp.Compare(a.Hi, b.Hi); c != 0 {
-		return c
+	switch {
+	case a == b:
+		return 0
+	case a.less(b):
+		return -1
 	}
-	return cmp.Compare(a.Lo, b.Lo)
+	return 1
 }
 
 func (a Addr) less(b Addr) bool { return a.Hi < b.Hi || a.Hi == b.Hi && a.Lo < b.Lo }
