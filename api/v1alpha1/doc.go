@@ -9,7 +9,12 @@
 //
 // Every list may be empty and every field may be left out unless its comment
 // says that it is required.
+//
+// +kubebuilder:object:generate=true
+// +groupName=ringfence.dev
 package v1alpha1
+
+//go:generate go tool -modfile=../../tools/generate/go.mod controller-gen object paths=. crd:crdVersions=v1 output:crd:dir=../crds
 
 // The names of the API.
 const (

@@ -3,6 +3,16 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // A Host is a machine that wears groups, and on which an agent enforces them.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=ringfence
+// +kubebuilder:printcolumn:name=Addresses,type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name=Cluster,type=string,JSONPath=`.spec.clusterName`
+// +kubebuilder:printcolumn:name=Pool,type=string,JSONPath=`.spec.nodePoolName`
+// +kubebuilder:printcolumn:name=Ruleset,type=string,JSONPath=`.status.rulesetName`
+// +kubebuilder:printcolumn:name=Since,type=date,JSONPath=`.status.rulesetSince`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 type Host struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
@@ -12,9 +22,23 @@ type Host struct {
 	Status HostStatus `json:"status,omitzero"`
 }
 
+// A HostList is several of them, as the API lists them.
+//
+// +kubebuilder:object:root=true
+type HostList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	Items []Host `json:"items"`
+}
+
 // A HostSpec says whose a host is and which groups it wears.
 type HostSpec struct {
 	// Addresses are the host's own, one by one. No two hosts share one.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="no address: want one like 10.0.0.1 or 2001:db8::1"
 	Addresses []string `json:"addresses,omitempty"`
 	// ClusterName names the cluster that the host is a node of; empty for that
 	// of the node pool, or for a host outside every cluster.
@@ -23,12 +47,22 @@ type HostSpec struct {
 	NodePoolName string `json:"nodePoolName,omitempty"`
 	// SecurityGroupNames name groups beside those of the node pool. A host
 	// wears at most 10 groups, all of one type.
+	//
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
 	SecurityGroupNames []string `json:"securityGroupNames,omitempty"`
 	// Roles say what runs on the host. Hosts with Etcd or APIServer change one
 	// at a time.
+	//
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=Worker;ControlPlane;APIServer;Etcd
 	Roles []HostRole `json:"roles,omitempty"`
 	// Enforcement is what happens to flows that the rules drop; empty means
 	// what the node pool says.
+	//
+	// +kubebuilder:validation:Enum=Enforce;Observe
 	Enforcement Enforcement `json:"enforcement,omitempty"`
 }
 
@@ -48,23 +82,36 @@ type HostStatus struct {
 	// Addresses are those of the host's network interfaces. One counts as the
 	// host's own only if it lies in the subnets of its node pool and no other
 	// host has it: no host names itself into a group.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="no address: want one like 10.0.0.1 or 2001:db8::1"
 	Addresses []string `json:"addresses,omitempty"`
 	// ObservedRoles are the roles that the agent sees by what listens. They
 	// add to those of the spec.
+	//
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=Worker;ControlPlane;APIServer;Etcd
 	ObservedRoles []HostRole `json:"observedRoles,omitempty"`
 	// RulesetName names the Ruleset that runs. Empty if none does.
 	RulesetName string `json:"rulesetName,omitempty"`
 	// RulesetSince is when it was confirmed.
 	RulesetSince *metav1.Time `json:"rulesetSince,omitempty"`
 	// Probes are the results of the last trial, by name.
+	//
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=map
+	// +listMapKey=name
 	Probes []Probe `json:"probes,omitempty"`
 	// DriftRepairs is how often somebody else changed the table and the agent
 	// put it right, since the Ruleset runs.
 	DriftRepairs int32 `json:"driftRepairs,omitempty"`
 	// RollbackReason says why the last candidate was taken back. Empty if it
 	// was not.
-	RollbackReason string             `json:"rollbackReason,omitempty"`
-	Conditions     []metav1.Condition `json:"conditions,omitempty"`
+	RollbackReason string `json:"rollbackReason,omitempty"`
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // A Probe is one check of connectivity after a change.
