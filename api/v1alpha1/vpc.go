@@ -49,7 +49,7 @@ type VPCSpec struct {
 	SecondaryCIDRBlocks []string `json:"secondaryCIDRBlocks,omitempty"`
 	// Subnets are disjoint parts of the ranges above; names are unique.
 	//
-	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:MaxItems=250
 	// +listType=map
 	// +listMapKey=name
 	Subnets []Subnet `json:"subnets,omitempty"`
