@@ -184,3 +184,49 @@ func TestRulesFormats(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryModeAndFact does the same for every network mode and encapsulation,
+// with every fact that ACK's tables leave out.
+func TestEveryModeAndFact(t *testing.T) {
+	const facts = `
+  etcd: true
+  dhcp: true
+  poseidon: true
+  nodePorts: {cidrs: [10.50.0.0/16]}
+  healthChecks: {ports: 10256/10256, cidrs: [10.60.0.0/24]}
+  adminCIDRs: [10.70.0.0/24]
+  ntpServers: [10.80.0.1]
+  metadataAddresses: [100.100.100.200]
+  webhookPorts: [8443, 9443]
+  exposures:
+  - {protocol: TCP, ports: 443/443, cidrs: [0.0.0.0/0]}
+  - {direction: Egress, protocol: TCP, ports: 5432/5432, cidrs: [10.90.0.0/16]}
+  - {protocol: ICMP, cidrs: [10.91.0.0/16]}`
+	modes := map[string][]string{
+		"Terway": {""}, "Flannel": {"", "VXLAN", "WireGuard"}, "Calico": {"", "None", "VXLAN", "IPIP", "WireGuard"},
+		"Cilium": {"", "None", "Geneve", "WireGuard"}, "Antrea": {"", "None", "VXLAN"}, "OVNKubernetes": {""}, "KubeRouter": {"", "IPIP"}, "Other": {"", "VXLAN"},
+	}
+	for mode, encapsulations := range modes {
+		for _, encapsulation := range encapsulations {
+			for _, group := range []string{"type: Basic", "type: Basic, innerAccess: Drop", "type: Advanced"} {
+				for _, profile := range []string{"Recommended", "LeastPrivilege"} {
+					t.Run(strings.Join([]string{mode, encapsulation, group, profile}, "/"), func(t *testing.T) {
+						manifest := func(securityGroup string) string {
+							text := clusterManifest(map[bool]string{true: "Terway", false: "Flannel"}[mode == "Terway"], securityGroup, false)
+							text = strings.Replace(text, "mode: Flannel", "bgp: true\n    mode: "+mode, 1)
+							if encapsulation != "" {
+								text = strings.Replace(text, "mode: "+mode, "mode: "+mode+"\n    encapsulation: "+encapsulation, 1)
+							}
+							text = strings.Replace(text, "\n  webhookPorts: [8443]\n  exposures: [{protocol: TCP, ports: 443/443, cidrs: [0.0.0.0/0]}]", facts, 1)
+							if !strings.Contains(text, "etcd: true") || !strings.Contains(text, "mode: "+mode) {
+								t.Fatalf("the case is not what it says:\n%s", text)
+							}
+							return text
+						}
+						checkTable(t, manifest(fmt.Sprintf("{%s, profile: %s}", group, profile)), manifest(fmt.Sprintf("{name: shop, profile: %s}", profile)), profile)
+					})
+				}
+			}
+		}
+	}
+}
