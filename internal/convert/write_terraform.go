@@ -11,8 +11,9 @@ import (
 
 // TerraformRule returns a rule of a group as an alicloud_security_group_rule
 // block, formatted as `terraform fmt` would. The group is an expression if it
-// is the address of a resource, such as alicloud_security_group.web.id, and a
-// literal id else. The block's name tells the rule, so that it stays the same
+// is the address of a resource, such as alicloud_security_group.web, and a
+// literal id else. A resource of a module can be named inside that module only:
+// a comment says where the block belongs. The block's name tells the rule, so that it stays the same
 // from run to run.
 //
 // It is an error if the resource cannot express the rule: it knows no
@@ -24,6 +25,7 @@ func TerraformRule(group string, r *rules.Rule) (string, error) {
 	if r.Member.IsValid() || !r.SourcePorts.IsZero() {
 		return "", errors.New("alicloud_security_group_rule has no five-tuple rules: leave member and source ports open")
 	}
+	module, group := moduleOf(group)
 	fields := []field{
 		{"type", hclQuote(r.Direction.String())},
 		{"ip_protocol", hclQuote(strings.ToLower(r.Protocol.String()))},
@@ -42,12 +44,24 @@ func TerraformRule(group string, r *rules.Rule) (string, error) {
 		width = max(width, len(f.name))
 	}
 	var b strings.Builder
+	if module != "" {
+		fmt.Fprintf(&b, "# in %s:\n", module)
+	}
 	fmt.Fprintf(&b, "resource \"alicloud_security_group_rule\" %q {\n", terraformName(group, r))
 	for _, f := range fields {
 		fmt.Fprintf(&b, "  %-*s = %s\n", width, f.name, f.value)
 	}
 	b.WriteString("}\n")
 	return b.String(), nil
+}
+
+// moduleOf splits a resource's address into its module and the address there.
+func moduleOf(address string) (module, local string) {
+	i := strings.LastIndex(address, ".alicloud_")
+	if !strings.HasPrefix(address, "module.") || i < 0 {
+		return "", address
+	}
+	return address[:i], address[i+1:]
 }
 
 func terraformPeer(r *rules.Rule) field {
@@ -87,7 +101,7 @@ func terraformName(group string, r *rules.Rule) string {
 // hclReference returns an expression for an id: the attribute of a resource
 // of the same configuration, or a literal.
 func hclReference(id string) string {
-	for _, kind := range []string{"alicloud_", "data.alicloud_", "module.", "var.", "local."} {
+	for _, kind := range []string{"alicloud_", "data.alicloud_", "var.", "local."} {
 		if strings.HasPrefix(id, kind) {
 			if kind == "alicloud_" && !strings.HasSuffix(id, ".id") {
 				return id + ".id"
