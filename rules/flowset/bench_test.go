@@ -22,6 +22,8 @@ func boxesOf(shape string, n int) []flowset.Box {
 		case "disjoint":
 			b.Peer = flowset.RangeOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24))
 		case "nested":
+			b.Peer = flowset.RangeOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i * 7), byte(i >> 3), byte(r.IntN(256))}), nestedBits(i)))
+		case "crowded":
 			b.Peer = flowset.RangeOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 4), byte(i), byte(r.IntN(256))}), 8+r.IntN(25)))
 		case "random":
 			x, y := r.Uint32(), r.Uint32()
@@ -32,8 +34,22 @@ func boxesOf(shape string, n int) []flowset.Box {
 	return boxes
 }
 
+// nestedBits is a mix of prefix lengths as groups have it: a few rules for the
+// whole network, and many for its parts: ranges, subnets, hosts.
+func nestedBits(i int) int {
+	switch {
+	case i < 4:
+		return 8
+	case i%10 == 0:
+		return 16
+	case i%2 == 0:
+		return 24
+	}
+	return 32
+}
+
 func BenchmarkUnion(b *testing.B) {
-	for _, shape := range []string{"disjoint", "nested", "random"} {
+	for _, shape := range []string{"disjoint", "nested", "crowded", "random"} {
 		for _, n := range []int{100, 400, 2000} {
 			b.Run(fmt.Sprintf("%s/%d", shape, n), func(b *testing.B) {
 				boxes := boxesOf(shape, n)
