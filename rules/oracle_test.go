@@ -366,8 +366,9 @@ func checkCover(t *testing.T, m maker, s *scene, p *rules.Policy) {
 		t.Fatal(err)
 	}
 	lacking := map[string]bool{}
+	blockers := map[string][]*rules.MergedRule{}
 	for _, miss := range missing {
-		lacking[miss.Need.ID] = true
+		lacking[miss.Need.ID], blockers[miss.Need.ID] = true, miss.Blockers
 		if !miss.Example.HasSourcePort && miss.Example.Protocol.HasPorts() {
 			t.Errorf("example %+v has no source port: no packet is like that", miss.Example)
 		}
@@ -387,6 +388,9 @@ func checkCover(t *testing.T, m maker, s *scene, p *rules.Policy) {
 		for i := range needs {
 			if v.Action == rules.Drop && !lacking[needs[i].ID] && needHolds(s, &needs[i], &f) {
 				t.Fatalf("Cover finds nothing missing of %+v, yet the walk drops %+v by %s", needs[i], f, v.By())
+			}
+			if v.Action == rules.Drop && v.Rule != nil && needHolds(s, &needs[i], &f) && !slices.Contains(blockers[needs[i].ID], v.Rule) {
+				t.Fatalf("%s drops %+v of %+v and is no blocker", v.By(), f, needs[i])
 			}
 		}
 	}
