@@ -8,13 +8,15 @@
 // and users cannot write.
 //
 // Every list may be empty and every field may be left out unless its comment
-// says that it is required.
+// says that it is required. The markers below a comment say the same to the API
+// server: what one object alone shows to be wrong cannot be stored. They use
+// nothing that is younger than Kubernetes 1.32.
 //
 // +kubebuilder:object:generate=true
 // +groupName=ringfence.dev
 package v1alpha1
 
-//go:generate go tool -modfile=../../tools/generate/go.mod controller-gen object paths=. crd:crdVersions=v1 output:crd:dir=../crds
+//go:generate go tool -modfile=../../tools/go.mod controller-gen object crd paths=. output:crd:dir=../crds
 
 // The names of the API.
 const (
@@ -26,8 +28,8 @@ const (
 	APIVersion = GroupName + "/" + Version
 )
 
-// The kinds of object. The first six are in this package; the others are
-// written by controllers and agents only.
+// The kinds of object. People write the first six; the others are written by
+// controllers and agents only.
 const (
 	KindVPC           = "VPC"
 	KindPrefixList    = "PrefixList"
@@ -39,4 +41,16 @@ const (
 	KindRollout       = "Rollout"
 	KindAddressSlice  = "AddressSlice"
 	KindFlowReport    = "FlowReport"
+)
+
+// What stands in the metadata of objects.
+const (
+	// FinalizerInUse holds a SecurityGroup while somebody uses it. Only the
+	// controllers take it off.
+	FinalizerInUse = GroupName + "/in-use"
+	// AnnotationReleaseRemovals on a SecurityGroup lets the removals go that
+	// are held. Its value is a time, RFC 3339: what was held by then is
+	// released, so that a manifest that is applied for ever releases nothing
+	// that is held later.
+	AnnotationReleaseRemovals = GroupName + "/release-removals"
 )

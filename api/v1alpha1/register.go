@@ -6,14 +6,28 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// GroupVersion identifies the API of this package.
-var GroupVersion = schema.GroupVersion{Group: GroupName, Version: Version}
+var (
+	// GroupVersion is APIVersion, for machines.
+	GroupVersion = schema.GroupVersion{Group: GroupName, Version: Version}
+	// SchemeBuilder adds the kinds of this package to a scheme.
+	SchemeBuilder = runtime.NewSchemeBuilder(addKinds)
+	// AddToScheme is the builder's, as every API package has it.
+	AddToScheme = SchemeBuilder.AddToScheme
+)
 
-// AddToScheme makes the kinds of this package known to a scheme.
-func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion,
-		&VPC{}, &VPCList{}, &PrefixList{}, &PrefixListList{}, &SecurityGroup{}, &SecurityGroupList{},
-		&Cluster{}, &ClusterList{}, &NodePool{}, &NodePoolList{}, &Host{}, &HostList{},
+func addKinds(s *runtime.Scheme) error {
+	s.AddKnownTypes(
+		GroupVersion,
+		new(VPC), new(VPCList),
+		new(PrefixList), new(PrefixListList),
+		new(SecurityGroup), new(SecurityGroupList),
+		new(Cluster), new(ClusterList),
+		new(NodePool), new(NodePoolList),
+		new(Host), new(HostList),
+		new(Ruleset), new(RulesetList),
+		new(Rollout), new(RolloutList),
+		new(AddressSlice), new(AddressSliceList),
+		new(FlowReport), new(FlowReportList),
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -5,10 +5,11 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // A VPC is a private network with its subnets (vSwitches).
 //
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=vpcs,categories=ringfence
-// +kubebuilder:printcolumn:name=CIDR,type=string,JSONPath=`.spec.cidrBlock`
-// +kubebuilder:printcolumn:name=Secondary,type=string,JSONPath=`.spec.secondaryCIDRBlocks`,priority=1
-// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:resource:categories=ringfence
+// +kubebuilder:printcolumn:name="CIDR",type=string,JSONPath=`.spec.cidrBlock`
+// +kubebuilder:printcolumn:name="Secondary",type=string,JSONPath=`.spec.secondaryCIDRBlocks`
+// +kubebuilder:printcolumn:name="IPv6",type=string,JSONPath=`.spec.ipv6CIDRBlock`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type VPC struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
@@ -16,7 +17,7 @@ type VPC struct {
 	Spec VPCSpec `json:"spec"`
 }
 
-// A VPCList is several of them, as the API lists them.
+// A VPCList is a list of VPCs.
 //
 // +kubebuilder:object:root=true
 type VPCList struct {
@@ -28,50 +29,39 @@ type VPCList struct {
 
 // A VPCSpec says which addresses a network has.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.subnets) || self.subnets.all(s, !isCIDR(s.cidrBlock) || (isCIDR(self.cidrBlock) && cidr(self.cidrBlock).containsCIDR(s.cidrBlock)) || (has(self.ipv6CIDRBlock) && isCIDR(self.ipv6CIDRBlock) && cidr(self.ipv6CIDRBlock).containsCIDR(s.cidrBlock)) || (has(self.secondaryCIDRBlocks) && self.secondaryCIDRBlocks.exists(c, isCIDR(c) && cidr(c).containsCIDR(s.cidrBlock))))",fieldPath=".subnets",message="a subnet lies outside the VPC: want it within cidrBlock, ipv6CIDRBlock or one of secondaryCIDRBlocks"
-// +kubebuilder:validation:XValidation:rule="!has(self.subnets) || self.subnets.all(s, !isCIDR(s.cidrBlock) || self.subnets.all(t, s.name == t.name || !isCIDR(t.cidrBlock) || (!cidr(s.cidrBlock).containsCIDR(t.cidrBlock) && !cidr(t.cidrBlock).containsCIDR(s.cidrBlock))))",fieldPath=".subnets",message="subnets overlap"
+// +kubebuilder:validation:XValidation:rule="!has(self.secondaryCIDRBlocks) || !([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : [])).all(c, isCIDR(c)) || ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : [])).all(a, ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : [])).exists_one(b, cidr(a).containsCIDR(b) || cidr(b).containsCIDR(a)))",message="the ranges of a VPC must be disjoint: one overlaps cidrBlock or another secondary one",fieldPath=".secondaryCIDRBlocks"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipv6CIDRBlock) || !([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).all(c, isCIDR(c)) || ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : [])).all(c, !cidr(c).containsCIDR(self.ipv6CIDRBlock) && !cidr(self.ipv6CIDRBlock).containsCIDR(c))",message="the ranges of a VPC must be disjoint: this one overlaps another",fieldPath=".ipv6CIDRBlock"
+// +kubebuilder:validation:XValidation:rule="!has(self.subnets) || !([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).all(c, isCIDR(c)) || !self.subnets.all(s, isCIDR(s.cidrBlock) && (!has(s.ipv6CIDRBlock) || isCIDR(s.ipv6CIDRBlock))) || self.subnets.all(s, ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).exists(c, cidr(c).containsCIDR(s.cidrBlock)) && (!has(s.ipv6CIDRBlock) || ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).exists(c, cidr(c).containsCIDR(s.ipv6CIDRBlock))))",messageExpression="'subnet %s lies outside the VPC: want each subnet within cidrBlock, ipv6CIDRBlock or one of secondaryCIDRBlocks'.format([self.subnets.filter(s, !(([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).exists(c, cidr(c).containsCIDR(s.cidrBlock)) && (!has(s.ipv6CIDRBlock) || ([self.cidrBlock] + (has(self.secondaryCIDRBlocks) ? self.secondaryCIDRBlocks : []) + (has(self.ipv6CIDRBlock) ? [self.ipv6CIDRBlock] : [])).exists(c, cidr(c).containsCIDR(s.ipv6CIDRBlock)))))[0].name])",message="each subnet must lie within one of the ranges of the VPC",fieldPath=".subnets"
 type VPCSpec struct {
 	// CIDRBlock is the primary range. Required.
-	//
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="no CIDR: want one like 192.168.0.0/16"
-	CIDRBlock string `json:"cidrBlock"`
+	CIDRBlock NetworkBlock `json:"cidrBlock"`
 	// IPv6CIDRBlock is the primary IPv6 range of a dual-stack network.
-	//
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 6",message="no IPv6 CIDR: want one like 2001:db8::/56"
-	IPv6CIDRBlock string `json:"ipv6CIDRBlock,omitempty"`
+	IPv6CIDRBlock IPv6Block `json:"ipv6CIDRBlock,omitempty"`
 	// SecondaryCIDRBlocks are ranges added later, of either family.
-	//
-	// +kubebuilder:validation:MaxItems=5
-	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="no CIDR: want one like 10.10.0.0/16"
-	SecondaryCIDRBlocks []string `json:"secondaryCIDRBlocks,omitempty"`
-	// Subnets are disjoint parts of the ranges above; names are unique.
-	//
-	// +kubebuilder:validation:MaxItems=250
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	SecondaryCIDRBlocks []NetworkBlock `json:"secondaryCIDRBlocks,omitempty"`
+	// Subnets are disjoint parts of the ranges above; names are unique. At most
+	// 150: comparing each with each may cost the API server no more.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=150
+	// +kubebuilder:validation:XValidation:rule="!self.all(s, isCIDR(s.cidrBlock)) || self.all(a, self.exists_one(b, cidr(a.cidrBlock).containsCIDR(b.cidrBlock) || cidr(b.cidrBlock).containsCIDR(a.cidrBlock)))",messageExpression="'subnet %s overlaps another one: each must have addresses of its own'.format([self.filter(a, !self.exists_one(b, cidr(a.cidrBlock).containsCIDR(b.cidrBlock) || cidr(b.cidrBlock).containsCIDR(a.cidrBlock)))[0].name])",message="subnets overlap: each must have addresses of its own"
+	// +kubebuilder:validation:XValidation:rule="!self.all(s, isCIDR(s.cidrBlock) && (!has(s.ipv6CIDRBlock) || isCIDR(s.ipv6CIDRBlock))) || self.all(a, !has(a.ipv6CIDRBlock) || self.exists_one(b, (has(b.ipv6CIDRBlock) || b.cidrBlock.contains(':')) && (cidr((has(a.ipv6CIDRBlock) ? a.ipv6CIDRBlock : a.cidrBlock)).containsCIDR((has(b.ipv6CIDRBlock) ? b.ipv6CIDRBlock : b.cidrBlock)) || cidr((has(b.ipv6CIDRBlock) ? b.ipv6CIDRBlock : b.cidrBlock)).containsCIDR((has(a.ipv6CIDRBlock) ? a.ipv6CIDRBlock : a.cidrBlock)))))",messageExpression="'the IPv6 range of subnet %s overlaps that of another one: each must have addresses of its own'.format([self.filter(a, has(a.ipv6CIDRBlock) && !self.exists_one(b, (has(b.ipv6CIDRBlock) || b.cidrBlock.contains(':')) && (cidr((has(a.ipv6CIDRBlock) ? a.ipv6CIDRBlock : a.cidrBlock)).containsCIDR((has(b.ipv6CIDRBlock) ? b.ipv6CIDRBlock : b.cidrBlock)) || cidr((has(b.ipv6CIDRBlock) ? b.ipv6CIDRBlock : b.cidrBlock)).containsCIDR((has(a.ipv6CIDRBlock) ? a.ipv6CIDRBlock : a.cidrBlock)))))[0].name])",message="IPv6 ranges of subnets overlap: each must have addresses of its own"
 	Subnets []Subnet `json:"subnets,omitempty"`
 }
 
 // A Subnet is a part of a VPC in one zone.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.ipv6CIDRBlock) || !self.cidrBlock.contains(':')",message="a subnet has one IPv6 range: want an IPv4 CIDR beside ipv6CIDRBlock",fieldPath=".cidrBlock"
 type Subnet struct {
 	// Name is what clusters and node pools call the subnet. Required.
-	//
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	Name string `json:"name"`
+	Name Name `json:"name"`
 	// CIDRBlock lies within one of the VPC's ranges. Required.
-	//
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="no CIDR: want one like 192.168.0.0/16"
-	CIDRBlock string `json:"cidrBlock"`
+	CIDRBlock Block `json:"cidrBlock"`
 	// IPv6CIDRBlock lies within one of the VPC's IPv6 ranges.
-	//
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 6",message="no IPv6 CIDR: want one like 2001:db8:0:1::/64"
-	IPv6CIDRBlock string `json:"ipv6CIDRBlock,omitempty"`
+	IPv6CIDRBlock IPv6Block `json:"ipv6CIDRBlock,omitempty"`
 	// Zone is where the subnet is, for people.
+	// +kubebuilder:validation:MaxLength=63
 	Zone string `json:"zone,omitempty"`
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
@@ -54,6 +56,29 @@ func TestWire(t *testing.T) {
 			`"spec":{"addresses":["192.168.0.11"],"clusterName":"shop","nodePoolName":"workers","securityGroupNames":["web"],"roles":["Worker"]},` +
 				`"status":{"addresses":["192.168.0.11"],"observedRoles":["Etcd"],"rulesetName":"r","probes":[{"name":"APIServer","passed":true}]}}`,
 		},
+		"Ruleset": {
+			"what a host enforces", new(v1alpha1.Ruleset),
+			`"spec":{"securityGroupNames":["web"],"type":"Basic","innerAccessGroupNames":["web"],` +
+				`"ingress":[{"by":"web/ingress/1","policy":"Accept","priority":1,"protocol":"TCP","ports":"443/443","cidrs":["0.0.0.0/0"]}],` +
+				`"egress":[{"by":"web/egress/1","policy":"Drop","priority":100,"protocol":"ALL","cidrs":["10.0.0.0/8"],"prefixListName":"offices"},` +
+				`{"by":"web/egress/2","policy":"Drop","priority":100,"protocol":"UDP","ports":"1/2","groupName":"db","memberCIDR":"10.0.0.1","sourcePorts":"3/4"}],` +
+				`"keep":[{"row":"AI-L3","clusterName":"shop","roles":["Worker"],"direction":"Egress","protocol":"TCP","ports":"6443/6443","cidrs":["192.168.0.200"]}]}}`,
+		},
+		"Rollout": {
+			"who runs it", new(v1alpha1.Rollout),
+			`"spec":{"securityGroupNames":["web"],"stableRulesetName":"a","candidateRulesetName":"b","bound":"0000000000000001","criticalHostNames":["cp-1"]},` +
+				`"status":{"step":"One","hosts":3,"chosen":1,"confirmed":1,"failure":{"rulesetName":"c","hostName":"node-1","message":"no","time":null}}}`,
+		},
+		"AddressSlice": {
+			"some members of a group", new(v1alpha1.AddressSlice),
+			`"spec":{"securityGroupName":"web","members":[{"address":"192.168.0.11","hostName":"node-1"}]}}`,
+		},
+		"FlowReport": {
+			"what a host dropped", new(v1alpha1.FlowReport),
+			`"from":"2026-01-01T00:00:00Z","to":"2026-01-01T00:10:00Z","rulesetName":"r",` +
+				`"denied":[{"by":"web/ingress/1","direction":"Ingress","local":"10.0.0.1","remote":"10.0.0.2","protocol":6,"port":22,"packets":3,` +
+				`"lastTime":"2026-01-01T00:09:00Z","observed":true}],"hits":[{"by":"default","direction":"Egress","packets":3}],"omitted":2}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dec := json.NewDecoder(bytes.NewReader([]byte(head + tc.text)))
@@ -69,5 +94,29 @@ func TestWire(t *testing.T) {
 				t.Errorf("%s\nMarshal(...):\n%s\nwant\n%s", tc.reason, got, head+tc.text)
 			}
 		})
+	}
+}
+
+// TestScheme checks that every kind is registered with its list, and that a
+// copy of one shares nothing with it.
+func TestScheme(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{
+		v1alpha1.KindVPC, v1alpha1.KindPrefixList, v1alpha1.KindSecurityGroup, v1alpha1.KindCluster, v1alpha1.KindNodePool,
+		v1alpha1.KindHost, v1alpha1.KindRuleset, v1alpha1.KindRollout, v1alpha1.KindAddressSlice, v1alpha1.KindFlowReport,
+	} {
+		for _, name := range []string{kind, kind + "List"} {
+			if !scheme.Recognizes(v1alpha1.GroupVersion.WithKind(name)) {
+				t.Errorf("the scheme does not know %s", name)
+			}
+		}
+	}
+	g := &v1alpha1.SecurityGroup{Spec: v1alpha1.SecurityGroupSpec{Ingress: []v1alpha1.Rule{{Ports: "1/2"}}}}
+	g.DeepCopy().Spec.Ingress[0].Ports = "3/4"
+	if g.Spec.Ingress[0].Ports != "1/2" {
+		t.Error("a deep copy shares its rules with the original")
 	}
 }
