@@ -143,7 +143,7 @@ func (ws *Workspace) flow(d Direction, p *flowset.Point) Flow {
 
 // addrOf returns a as an address of the family that members of a space have.
 func addrOf(a flowset.Addr, s flowset.Space) netip.Addr {
-	if s == flowset.IPv6 || s == flowset.Symbol6 {
+	if memberSpace(s) == flowset.IPv6 {
 		return a.In6()
 	}
 	return a.In4()

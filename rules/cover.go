@@ -81,20 +81,13 @@ func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.B
 			prefixes = append(prefixes, e.Prefix)
 		}
 	case GroupPeer:
-		if !ws.world.Members.Known(p.Name) {
-			return ws.symbolNeed(&r, p.Name)
-		}
-		prefixes = ws.world.Members.Prefixes(p.Name)
+		// Of unknown members, ICMP asks for the IPv4 addresses only and ICMPv6
+		// for those of IPv6.
+		return slices.DeleteFunc(ws.memberBoxes(&r, p.Name), func(b flowset.Box) bool {
+			return b.Space == flowset.Symbol4 && r.Protocol == ICMPv6 || b.Space == flowset.Symbol6 && r.Protocol == ICMP
+		})
 	}
 	return peerBoxes(&r, prefixes)
-}
-
-// symbolNeed returns the flows of r with the unknown members of a group. ICMP
-// goes with IPv4 addresses only and ICMPv6 with IPv6.
-func (ws *Workspace) symbolNeed(r *Rule, group string) []flowset.Box {
-	return slices.DeleteFunc(ws.symbolBoxes(r, group), func(b flowset.Box) bool {
-		return b.Space == flowset.Symbol4 && r.Protocol == ICMPv6 || b.Space == flowset.Symbol6 && r.Protocol == ICMP
-	})
 }
 
 // anyRealPort is the range of source ports that packets have.
@@ -213,17 +206,18 @@ func (p *Policy) Meet(a, b *MergedRule) (bool, error) {
 
 // ruleBoxes returns the flows that a rule matches, other rules left aside.
 func (ws *Workspace) ruleBoxes(r *MergedRule) []flowset.Box {
-	var prefixes []netip.Prefix
-	switch p := r.Peer.(type) {
-	case CIDR, PrefixListPeer:
-		prefixes = r.Prefixes
-	case GroupPeer:
-		if !ws.world.Members.Known(p.Name) {
-			return ws.symbolBoxes(&r.Rule, p.Name)
-		}
-		prefixes = ws.world.Members.Prefixes(p.Name)
+	if g, ok := r.Peer.(GroupPeer); ok {
+		return ws.memberBoxes(&r.Rule, g.Name)
 	}
-	return peerBoxes(&r.Rule, prefixes)
+	return peerBoxes(&r.Rule, r.Prefixes)
+}
+
+// memberBoxes returns the flows of r with the members of a group, known or not.
+func (ws *Workspace) memberBoxes(r *Rule, group string) []flowset.Box {
+	if ws.world.Members.Known(group) {
+		return peerBoxes(r, ws.world.Members.Prefixes(group))
+	}
+	return ws.symbolBoxes(r, group)
 }
 
 // peerBoxes returns the flows of r with some peers.

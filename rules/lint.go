@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -149,13 +148,9 @@ func by(hiders []*MergedRule) string {
 // groups are compared by their known addresses.
 func (ws *Workspace) overlap(a, b *MergedRule) bool {
 	return (a.Protocol == AllProtocols || b.Protocol == AllProtocols || a.Protocol == b.Protocol) &&
-		portsOverlap(a.Ports, b.Ports) && portsOverlap(a.SourcePorts, b.SourcePorts) &&
+		a.Ports.Overlaps(b.Ports) && a.SourcePorts.Overlaps(b.SourcePorts) &&
 		(!a.Member.IsValid() || !b.Member.IsValid() || a.Member.Overlaps(b.Member)) &&
 		ws.peersOverlap(a, b)
-}
-
-func portsOverlap(a, b PortRange) bool {
-	return a.IsZero() || b.IsZero() || a.First <= b.Last && b.First <= a.Last
 }
 
 func (ws *Workspace) peersOverlap(a, b *MergedRule) bool {
@@ -261,8 +256,8 @@ func nobody(p netip.Prefix) bool {
 	return p.Bits() > 0 && (a.IsLoopback() || a.IsMulticast() || a.IsUnspecified() && p.IsSingleIP())
 }
 
-// worldPeers is how many public IPv4 addresses make a peer "the world": a /8.
-// For IPv6 it is the same share of the global unicast space.
+// worldBits is the length of the prefix of public IPv4 addresses that makes a
+// peer "the world". For IPv6 it is the same share of the global unicast space.
 const worldBits = 8
 
 // worldOpen finds sensitive TCP ports that a rule opens to the world.
@@ -386,6 +381,5 @@ func (p *Policy) quotas() []Finding {
 			over("group %s has %d addresses: at most %d in %s groups", g, n, limit, p.Rules.Type)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return out
 }

@@ -95,19 +95,17 @@ func (rs *Ruleset) add(g *Group, lists map[string]PrefixList) error {
 	if g.InnerAccess {
 		rs.InnerAccess = append(rs.InnerAccess, g.Name)
 	}
-	for i, r := range g.Ingress {
-		m, err := merged(g.Name, i, r, lists)
-		if err != nil {
-			return err
+	for _, side := range []struct {
+		from []Rule
+		to   *[]MergedRule
+	}{{g.Ingress, &rs.Ingress}, {g.Egress, &rs.Egress}} {
+		for i, r := range side.from {
+			m, err := merged(g.Name, i, r, lists)
+			if err != nil {
+				return err
+			}
+			*side.to = append(*side.to, m)
 		}
-		rs.Ingress = append(rs.Ingress, m)
-	}
-	for i, r := range g.Egress {
-		m, err := merged(g.Name, i, r, lists)
-		if err != nil {
-			return err
-		}
-		rs.Egress = append(rs.Egress, m)
 	}
 	return nil
 }

@@ -117,6 +117,12 @@ type PortRange struct {
 // IsZero reports whether r names no ports.
 func (r PortRange) IsZero() bool { return r == PortRange{} }
 
+// Overlaps reports whether some port is in both ranges; one that names no ports
+// overlaps every other.
+func (r PortRange) Overlaps(other PortRange) bool {
+	return r.IsZero() || other.IsZero() || r.First <= other.Last && other.First <= r.Last
+}
+
 // String returns FIRST/LAST, or -1/-1 for no ports.
 func (r PortRange) String() string {
 	if r.IsZero() {
@@ -277,6 +283,15 @@ func (g *Group) Rules(d Direction) []Rule {
 		return g.Egress
 	}
 	return g.Ingress
+}
+
+// Append adds a rule at the end of its direction.
+func (g *Group) Append(r Rule) {
+	if r.Direction == Egress {
+		g.Egress = append(g.Egress, r)
+		return
+	}
+	g.Ingress = append(g.Ingress, r)
 }
 
 // A PrefixList is a named list of CIDRs, all of one address family.

@@ -36,13 +36,14 @@ func (g *Group) Validate() error {
 			}
 		}
 	}
-	if n := g.groupPeers(); n > MaxGroupPeers {
+	if n := g.GroupPeers(); n > MaxGroupPeers {
 		mistakes = append(mistakes, fmt.Errorf("%d rules name a group, at most %d may", n, MaxGroupPeers))
 	}
 	return errors.Join(mistakes...)
 }
 
-func (g *Group) groupPeers() int {
+// GroupPeers returns the number of rules whose peer is a group.
+func (g *Group) GroupPeers() int {
 	n := 0
 	for _, list := range [][]Rule{g.Ingress, g.Egress} {
 		for _, r := range list {

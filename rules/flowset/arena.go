@@ -69,10 +69,6 @@ type Arena struct {
 // ErrBudget says that a diagram would have more edges than its arena allows.
 var ErrBudget = errors.New("the rules need more edges than the budget allows")
 
-// DefaultBudget is the number of edges that [NewArena] allows: what a host is
-// given, about 16 MB.
-const DefaultBudget = 2_000_000
-
 // NewArena returns an empty arena that holds at most maxEdges edges, those of
 // intermediate results included; 0 or less means no bound but that of 32-bit
 // indexes.
