@@ -56,6 +56,20 @@ func (d *document) bad(pointer, format string, args ...any) error {
 	return badInput(d.at(pointer), format, args...)
 }
 
+// badBelow returns bad for the members of what stands at a pointer; the empty
+// name is that value itself.
+func (d *document) badBelow(pointer string) func(name, format string, args ...any) error {
+	return func(name, format string, args ...any) error { return d.bad(member(pointer, name), format, args...) }
+}
+
+// member appends a member's name to a pointer; the empty name is the value itself.
+func member(pointer, name string) string {
+	if name == "" {
+		return pointer
+	}
+	return pointer + "/" + name
+}
+
 // decode fills out, a pointer to a struct, from the document. Unknown members
 // are ignored: clouds add some every year.
 func (d *document) decode(out any) error { return d.decodeWith(out) }

@@ -33,7 +33,7 @@ func (b *builder) addPage(one page, p ecsPaging) {
 // have them. The rules are held against the type as far as the piece tells it;
 // a piece that says otherwise does not fit and is refused by finish.
 func (b *builder) addGroup(piece Group) error {
-	if piece.TypeUnknown && (piece.InnerAccess || piece.namesGroups()) {
+	if piece.TypeUnknown && (piece.InnerAccess || piece.GroupPeers() > 0) {
 		piece.Type, piece.TypeUnknown = rules.Basic, false
 	}
 	var mistakes []error
@@ -47,18 +47,6 @@ func (b *builder) addGroup(piece Group) error {
 	}
 	b.groups = append(b.groups, piece)
 	return join(mistakes)
-}
-
-// namesGroups reports whether a rule has a group as its peer.
-func (g *Group) namesGroups() bool {
-	for _, list := range [][]rules.Rule{g.Ingress, g.Egress} {
-		for i := range list {
-			if _, ok := list[i].Peer.(rules.GroupPeer); ok {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // apiError refuses the answer to a call that failed, which a shell has put
@@ -160,18 +148,9 @@ func (in *ecsGroupAttribute) addRules(d *document, g *Group) error {
 			mistakes = append(mistakes, err)
 			continue
 		}
-		g.appendRule(r, d.at(pointer))
+		g.AppendAt(r, d.at(pointer))
 	}
 	return join(mistakes)
-}
-
-// appendRule adds a rule at the end of its direction.
-func (g *Group) appendRule(r rules.Rule, place Place) {
-	if r.Direction == rules.Egress {
-		g.Egress, g.EgressPlaces = append(g.Egress, r), append(g.EgressPlaces, place)
-		return
-	}
-	g.Ingress, g.IngressPlaces = append(g.Ingress, r), append(g.IngressPlaces, place)
 }
 
 func (p *ecsPermission) rule(d *document, pointer string) (rules.Rule, error) {
@@ -188,9 +167,7 @@ func (p *ecsPermission) rule(d *document, pointer string) (rules.Rule, error) {
 		list:  term{"DestPrefixListId", string(p.DestPrefixListID)},
 	}
 	w := draft{
-		bad: func(name, format string, args ...any) error {
-			return d.bad(member(pointer, name), format, args...)
-		},
+		bad:         d.badBelow(pointer),
 		policy:      term{"Policy", string(p.Policy)},
 		priority:    term{"Priority", string(p.Priority)},
 		protocol:    term{"IpProtocol", string(p.IPProtocol)},
@@ -208,14 +185,6 @@ func (p *ecsPermission) rule(d *document, pointer string) (rules.Rule, error) {
 		return rules.Rule{}, w.bad("Direction", "direction %q: want ingress or egress", p.Direction)
 	}
 	return w.rule()
-}
-
-// member appends a member's name to a pointer; the empty name is the value itself.
-func member(pointer, name string) string {
-	if name == "" {
-		return pointer
-	}
-	return pointer + "/" + name
 }
 
 type ecsGroups struct {

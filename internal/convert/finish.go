@@ -101,14 +101,6 @@ func (b *builder) clusterIndex() map[string]int {
 func (b *builder) resolve() []error {
 	clusters := b.clusterIndex()
 	b.addPools(clusters)
-	for i := range b.interfaces {
-		if b.interfaces[i].Origin == Manifest {
-			b.interfaces[i].Origin = Cloud // exports need not say so
-		}
-		if _, ok := clusters[b.interfaces[i].Cluster]; !ok {
-			b.interfaces[i].Cluster = ""
-		}
-	}
 	mistakes := b.addHosts(clusters)
 	subnets := b.subnetIndex()
 	for i := range b.clusters {
@@ -141,10 +133,10 @@ func (b *builder) resolveCluster(c *cluster, subnets map[subnetKey][]rules.CIDR)
 			c.Facts.VPC, c.Facts.SecondaryVPC = b.vpcs[i].CIDRs, b.vpcs[i].Secondary
 		}
 	}
-	nodes := slices.Clone(c.subnetIDs)
+	nodes := c.subnetIDs
 	for i := range b.manifests.pools {
 		if p := &b.manifests.pools[i]; p.cluster == c.ID {
-			nodes = union(nodes, p.subnets)
+			nodes = mergeIDs(nodes, p.subnets)
 		}
 	}
 	if ranges, ok := ranges(subnets, c.VPC, nodes); ok {
@@ -154,9 +146,7 @@ func (b *builder) resolveCluster(c *cluster, subnets map[subnetKey][]rules.CIDR)
 		c.Facts.PodSubnets = ranges
 	}
 	for i := range c.Pools {
-		if p := &c.Pools[i]; len(p.Groups) == 0 && p.Wants == nil && c.Group != "" {
-			p.Groups = []string{c.Group}
-		}
+		c.Pools[i].inherit(c.Group)
 	}
 	c.Unknown = unknown(&c.Facts)
 }
@@ -281,8 +271,7 @@ func (b *builder) inventory() *Inventory {
 		}
 	}
 	for name, list := range members {
-		slices.SortFunc(list, netip.Prefix.Compare)
-		v.Groups[groups[name]].Members = slices.Compact(list)
+		v.Groups[groups[name]].Members = sortedPrefixes(list)
 	}
 	v.index = newIndex(v)
 	return v

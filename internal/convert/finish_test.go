@@ -263,8 +263,8 @@ func exported() builder {
 		pages:    []page{{kind: "DescribeSecurityGroupAttribute", of: "sg-1", count: 1, place: at("/listed")}},
 		clusters: []cluster{pools, one},
 		interfaces: []Interface{
-			{ID: "i-1", VPC: "vpc-1", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Groups: []string{"sg-1"}, Place: at("/i")},
-			{ID: "eni-1", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("10.0.0.1/32")}, Groups: []string{"sg-1"}, Place: at("/eni")},
+			{ID: "i-1", Origin: Cloud, VPC: "vpc-1", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Groups: []string{"sg-1"}, Place: at("/i")},
+			{ID: "eni-1", Origin: Cloud, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32"), netip.MustParsePrefix("10.0.0.1/32")}, Groups: []string{"sg-1"}, Place: at("/eni")},
 		},
 	}
 }
@@ -440,14 +440,14 @@ func TestBadExports(t *testing.T) {
 			"ECS refuses two types on one interface, so the files are of two times",
 			func(b *builder) {
 				b.groups = []Group{typed("sg-1", rules.Basic), typed("sg-2", rules.Advanced)}
-				b.interfaces = []Interface{{ID: "eni-1", Groups: []string{"sg-2", "sg-1"}, Place: at("e.json")}}
+				b.interfaces = []Interface{{ID: "eni-1", Origin: Cloud, Groups: []string{"sg-2", "sg-1"}, Place: at("e.json")}}
 			},
 			"e.json: eni-1 wears groups of two types: sg-1 is basic, sg-2 is advanced; want one type",
 		},
 		"TooManyGroups": {
 			"ten at most",
 			func(b *builder) {
-				b.interfaces = []Interface{{ID: "eni-1", Groups: strings.Split("a b c d e f g h i j k", " "), Place: at("e.json")}}
+				b.interfaces = []Interface{{ID: "eni-1", Origin: Cloud, Groups: strings.Split("a b c d e f g h i j k", " "), Place: at("e.json")}}
 			},
 			"e.json: eni-1 wears 11 groups, at most 10 may",
 		},
@@ -455,8 +455,8 @@ func TestBadExports(t *testing.T) {
 			"one address with two sets of groups",
 			func(b *builder) {
 				b.interfaces = []Interface{
-					{ID: "eni-1", VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}, Place: at("e.json")},
-					{ID: "eni-2", VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-2"}, Place: at("f.json")},
+					{ID: "eni-1", Origin: Cloud, VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}, Place: at("e.json")},
+					{ID: "eni-2", Origin: Cloud, VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-2"}, Place: at("f.json")},
 				}
 			},
 			"f.json: eni-2 has another list of groups than eni-1, e.json, with the same ID or address",
@@ -506,7 +506,7 @@ func TestBadExports(t *testing.T) {
 		"HostAndExport": {
 			"a Host is no interface in the cloud", func(b *builder) {
 				_ = b.file(text("h.yaml", manifestOf("Host", "{addresses: [10.0.0.1]}")))
-				b.interfaces = []Interface{{ID: "i-1", Addresses: address("10.0.0.1/32"), Place: at("i.json")}}
+				b.interfaces = []Interface{{ID: "i-1", Origin: Cloud, Addresses: address("10.0.0.1/32"), Place: at("i.json")}}
 			},
 			"h.yaml:1: x and i-1, i.json, are one by name or address: want either the Host or the export",
 		},
@@ -565,13 +565,13 @@ func TestGoodExports(t *testing.T) {
 			Origin: Cloud, IngressPlaces: []Place{at("a")},
 		}}},
 		"one address in two networks": {interfaces: []Interface{
-			{ID: "eni-1", VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}},
-			{ID: "eni-2", VPC: "w", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-2"}},
+			{ID: "eni-1", Origin: Cloud, VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}},
+			{ID: "eni-2", Origin: Cloud, VPC: "w", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-2"}},
 		}},
 		"a chain of interfaces that are one": {interfaces: []Interface{
-			{ID: "a", VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}},
-			{ID: "b", VPC: "v", Addresses: address("10.0.0.2/32")},
-			{ID: "c", VPC: "v", Addresses: append(address("10.0.0.1/32"), address("10.0.0.2/32")...), Groups: []string{"sg-1", "sg-1"}},
+			{ID: "a", Origin: Cloud, VPC: "v", Addresses: address("10.0.0.1/32"), Groups: []string{"sg-1"}},
+			{ID: "b", Origin: Cloud, VPC: "v", Addresses: address("10.0.0.2/32")},
+			{ID: "c", Origin: Cloud, VPC: "v", Addresses: append(address("10.0.0.1/32"), address("10.0.0.2/32")...), Groups: []string{"sg-1", "sg-1"}},
 		}},
 		"the same exports once more": {
 			vpcs:    []VPC{{ID: "v", CIDRs: []rules.CIDR{rules.MustCIDR("10.0.0.0/8")}}, {ID: "v", CIDRs: []rules.CIDR{rules.MustCIDR("10.0.0.0/8")}}},

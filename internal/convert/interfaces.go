@@ -61,12 +61,11 @@ func (b *builder) tidyInterfaces() {
 	groups := b.groupIndex()
 	for i := range b.interfaces {
 		f := &b.interfaces[i]
-		f.Groups = slices.Compact(slices.Sorted(slices.Values(f.Groups)))
+		f.Groups = sortedNames(f.Groups)
 		for j, a := range f.Addresses {
 			f.Addresses[j] = a.Masked()
 		}
-		slices.SortFunc(f.Addresses, netip.Prefix.Compare)
-		f.Addresses = slices.Compact(f.Addresses)
+		f.Addresses = sortedPrefixes(f.Addresses)
 		for _, name := range f.Groups {
 			if f.VPC == "" {
 				f.VPC = b.groups[groups[name]].VPC
@@ -86,9 +85,7 @@ func (f *Interface) absorb(from *Interface) error {
 	if len(d) > 0 {
 		return badInput(from.Place, "%s has another %s than %s, %s, with the same ID or address", from.ID, d, f.ID, f.Place)
 	}
-	f.Addresses = slices.Concat(f.Addresses, from.Addresses)
-	slices.SortFunc(f.Addresses, netip.Prefix.Compare)
-	f.Addresses = slices.Compact(f.Addresses)
+	f.Addresses = sortedPrefixes(slices.Concat(f.Addresses, from.Addresses))
 	return nil
 }
 

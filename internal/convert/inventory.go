@@ -70,6 +70,16 @@ func (g *Group) Places(d rules.Direction) []Place {
 	return g.IngressPlaces
 }
 
+// AppendAt adds a rule with its place at the end of its direction.
+func (g *Group) AppendAt(r rules.Rule, place Place) {
+	g.Append(r)
+	if r.Direction == rules.Egress {
+		g.EgressPlaces = append(g.EgressPlaces, place)
+		return
+	}
+	g.IngressPlaces = append(g.IngressPlaces, place)
+}
+
 // An Interface is a network interface, an instance or a Host: something that
 // has addresses and wears groups.
 type Interface struct {
@@ -164,6 +174,14 @@ type NodePool struct {
 	// Observe counts and logs what the rules drop, and lets it pass.
 	Observe bool
 	Place   Place
+}
+
+// inherit makes a pool that neither names nor wants a group wear its cluster's,
+// which is empty if it has yet to be made.
+func (p *NodePool) inherit(group string) {
+	if len(p.Groups) == 0 && p.Wants == nil && group != "" {
+		p.Groups = []string{group}
+	}
 }
 
 // A GroupWish describes a group that has yet to be made.

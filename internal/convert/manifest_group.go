@@ -130,7 +130,7 @@ func (g *groupReader) rule(d rules.Direction, pointer string, in *v1alpha1.Syste
 			return
 		}
 	}
-	g.add(out, pointer)
+	g.group.AppendAt(out, g.document.at(pointer))
 }
 
 // wantedFamily returns the family that a protocol demands where addresses are
@@ -144,17 +144,6 @@ func wantedFamily(p rules.Protocol, addresses netip.Prefix) v1alpha1.AddressFami
 		return v1alpha1.IPv6
 	}
 	return ""
-}
-
-func (g *groupReader) add(rule rules.Rule, pointer string) {
-	place := g.document.at(pointer)
-	if rule.Direction == rules.Egress {
-		g.group.Egress = append(g.group.Egress, rule)
-		g.group.EgressPlaces = append(g.group.EgressPlaces, place)
-		return
-	}
-	g.group.Ingress = append(g.group.Ingress, rule)
-	g.group.IngressPlaces = append(g.group.IngressPlaces, place)
 }
 
 // blamed returns the pointer of the field that [rules.Group.ValidateRule]

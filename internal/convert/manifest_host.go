@@ -13,8 +13,6 @@ type pool struct {
 	NodePool
 	cluster string
 	subnets []string // none: the cluster's node subnets
-	// inherits says that the pool wears its cluster's group.
-	inherits bool
 }
 
 // A host is a Host whose names have not been resolved yet.
@@ -55,8 +53,7 @@ func (r *reader) poolGroups(p *pool, o *v1alpha1.NodePool) {
 		p.Groups = in.Names
 	case in.Type == "" && (in.InnerAccess != "" || in.Profile != ""):
 		r.badf(at+"/type", "innerAccess and profile go with a type: want Basic or Advanced for a group of the pool's own, or {} for the cluster's")
-	case in.Type == "":
-		p.inherits = true
+	case in.Type == "": // the cluster's group
 	case o.Status.SecurityGroupName != "":
 		p.Groups = []string{o.Status.SecurityGroupName}
 		r.refer(object{kind: v1alpha1.KindSecurityGroup, name: o.Status.SecurityGroupName}, "/status/securityGroupName")
@@ -89,10 +86,7 @@ func (r *reader) host(o *v1alpha1.Host) {
 	}
 	r.referAll(v1alpha1.KindSecurityGroup, "", "/spec/securityGroupNames", o.Spec.SecurityGroupNames)
 	h.Groups = o.Spec.SecurityGroupNames
-	h.Roles = r.roles("/spec/roles", o.Spec.Roles)
-	h.Roles = append(h.Roles, r.roles("/status/observedRoles", o.Status.ObservedRoles)...)
-	slices.Sort(h.Roles)
-	h.Roles = slices.Compact(h.Roles)
+	h.Roles = sortedNames(append(r.roles("/spec/roles", o.Spec.Roles), r.roles("/status/observedRoles", o.Status.ObservedRoles)...))
 	h.addresses = r.addresses("/spec/addresses", o.Spec.Addresses)
 	h.reported = r.addresses("/status/addresses", o.Status.Addresses)
 	r.builder.manifests.hosts = append(r.builder.manifests.hosts, h)
@@ -135,9 +129,7 @@ func (b *builder) addPools(byID map[string]int) {
 	for i := range b.manifests.pools {
 		p := &b.manifests.pools[i]
 		c := &b.clusters[byID[p.cluster]]
-		if p.inherits && c.Group != "" {
-			p.Groups = []string{c.Group}
-		}
+		p.inherit(c.Group)
 		if p.Wants != nil && p.Wants.Profile == "" {
 			p.Wants.Profile = c.Profile
 		}

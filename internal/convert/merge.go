@@ -295,8 +295,8 @@ func (c *cluster) absorb(from *cluster) error {
 	if c.Title == "" {
 		c.Title = from.Title
 	}
-	c.subnetIDs = union(slices.Clip(c.subnetIDs), from.subnetIDs)
-	c.podSubnetIDs = union(slices.Clip(c.podSubnetIDs), from.podSubnetIDs)
+	c.subnetIDs = mergeIDs(c.subnetIDs, from.subnetIDs)
+	c.podSubnetIDs = mergeIDs(c.podSubnetIDs, from.podSubnetIDs)
 	return nil
 }
 

@@ -293,7 +293,7 @@ func (in *vpcVPC) convert(d *document, pointer string) (VPC, error) {
 	if v.ID == "" {
 		return v, d.bad(pointer+"/VpcId", "no VpcId: want one such as vpc-bp15zckdt37pq72zvabcd")
 	}
-	cidrs := cidrReader{bad: func(name, format string, args ...any) error { return d.bad(member(pointer, name), format, args...) }}
+	cidrs := cidrReader{bad: d.badBelow(pointer)}
 	v.CIDRs = cidrs.blocks(string(in.CIDRBlock), string(in.IPv6CIDRBlock))
 	for i, text := range in.SecondaryCIDRBlocks.SecondaryCIDRBlock {
 		if c, ok := cidrs.read(term{"SecondaryCidrBlocks/SecondaryCidrBlock/" + strconv.Itoa(i), text}, "IPv4"); ok {
@@ -373,7 +373,7 @@ func (b *builder) describeVSwitches(d *document) error {
 			mistakes = append(mistakes, d.bad(pointer+"/VSwitchId", "no VSwitchId: want one such as vsw-bp1ddbrxdlrcbim46abcd"))
 			continue
 		}
-		cidrs := cidrReader{bad: func(name, format string, args ...any) error { return d.bad(member(pointer, name), format, args...) }}
+		cidrs := cidrReader{bad: d.badBelow(pointer)}
 		blocks := cidrs.blocks(string(v.CIDRBlock), string(v.IPv6CIDRBlock))
 		mistakes = append(mistakes, cidrs.mistakes...)
 		b.subnets = append(b.subnets, Subnet{ID: string(v.VSwitchID), VPC: string(v.VPCID), CIDRs: blocks, Place: d.at(pointer)})

@@ -61,16 +61,3 @@ func repeats[T comparable](list []T) func(i int) bool {
 		return again
 	}
 }
-
-// union appends to list what it lacks of more.
-func union(list, more []string) []string {
-	all := slices.Concat(list, more)
-	again := repeats(all)
-	out := all[:0:0]
-	for i, s := range all {
-		if !again(i) {
-			out = append(out, s)
-		}
-	}
-	return out
-}

@@ -181,7 +181,7 @@ func (b *builder) tfGroups(t *tfDocument) error {
 			mistakes = append(mistakes, err)
 			continue
 		}
-		groups[i].appendRule(rule, t.place(r))
+		groups[i].AppendAt(rule, t.place(r))
 	}
 	if err := join(mistakes); err != nil {
 		return err

@@ -120,13 +120,14 @@ func EditTexts(t Target, edits []rules.Edit) []string {
 }
 
 func editText(origin Origin, e rules.Edit) string {
+	verb := "add to"
+	if e.Remove {
+		verb = "remove from"
+	}
 	switch origin {
 	case Cloud: // ECS cannot express it
 	case Terraform:
-		if e.Remove {
-			return fmt.Sprintf("remove from %s: %s", e.Group, ruleWords(&e.Rule))
-		}
-		if block, err := TerraformRule(e.Group, &e.Rule); err == nil {
+		if block, err := TerraformRule(e.Group, &e.Rule); err == nil && !e.Remove {
 			return block
 		}
 	case Manifest:
@@ -134,15 +135,7 @@ func editText(origin Origin, e rules.Edit) string {
 			return fmt.Sprintf("rule %s in status.%s of SecurityGroup %s is written by the controllers from the cluster's facts: change those; it says %s",
 				e.Rule.Row, systemList(e.Rule.Direction), e.Group, ManifestRule(&e.Rule))
 		}
-		verb := "add to"
-		if e.Remove {
-			verb = "remove from"
-		}
 		return fmt.Sprintf("%s spec.%s of SecurityGroup %s: %s", verb, e.Rule.Direction, e.Group, ManifestRule(&e.Rule))
-	}
-	verb := "add to"
-	if e.Remove {
-		verb = "remove from"
 	}
 	return fmt.Sprintf("%s %s: %s", verb, e.Group, ruleWords(&e.Rule))
 }

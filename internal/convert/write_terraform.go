@@ -13,8 +13,8 @@ import (
 // block, formatted as `terraform fmt` would. The group is an expression if it
 // is the address of a resource, such as alicloud_security_group.web, and a
 // literal id else. A resource of a module can be named inside that module only:
-// a comment says where the block belongs. The block's name tells the rule, so that it stays the same
-// from run to run.
+// a comment says where the block belongs. The block's name tells the rule, so
+// that it stays the same from run to run.
 //
 // It is an error if the resource cannot express the rule: it knows no
 // five-tuple rules and no protocols beyond those of ECS.
