@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -205,9 +206,9 @@ func (e *expander) ports(p *Port) []rules.PortRange {
 			return []rules.PortRange{f.HealthCheckPorts}
 		}
 	case PortsOverlay:
-		return single(e.overlayPort(e.network.ports[e.encapsulation]))
+		return single(cmp.Or(f.EncapsulationPort, e.network.ports[e.encapsulation]))
 	case PortsOverlayIPv6:
-		return single(e.overlayPort(e.network.wireGuardIPv6))
+		return single(cmp.Or(f.EncapsulationPort, e.network.wireGuardIPv6))
 	case PortsExposures: // come with their peers, see exposures
 		return nil
 	}
@@ -220,13 +221,6 @@ func single(ports ...uint16) []rules.PortRange {
 		out = append(out, rules.PortRange{First: p, Last: p})
 	}
 	return out
-}
-
-func (e *expander) overlayPort(usual uint16) uint16 {
-	if e.facts.EncapsulationPort != 0 {
-		return e.facts.EncapsulationPort
-	}
-	return usual
 }
 
 func (e *expander) holds(c Condition) bool {

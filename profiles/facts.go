@@ -21,6 +21,11 @@ const (
 	OtherNetwork  NetworkMode = "Other"
 )
 
+// NetworkModes returns all network modes.
+func NetworkModes() []NetworkMode {
+	return []NetworkMode{Terway, Flannel, Calico, Cilium, Antrea, OVNKubernetes, KubeRouter, OtherNetwork}
+}
+
 // An Encapsulation is how pod traffic between nodes is wrapped.
 type Encapsulation string
 
@@ -33,6 +38,11 @@ const (
 	IPIP            Encapsulation = "IPIP"
 	WireGuard       Encapsulation = "WireGuard"
 )
+
+// Encapsulations returns all encapsulations.
+func Encapsulations() []Encapsulation {
+	return []Encapsulation{NoEncapsulation, VXLAN, Geneve, IPIP, WireGuard}
+}
 
 // A Scope is how much a profile's rows let through.
 type Scope string

@@ -41,7 +41,7 @@ func loadNetworks(fsys fs.FS, file string) (map[NetworkMode]network, error) {
 		}
 		out[raw.Mode] = raw.network()
 	}
-	for _, m := range modes() {
+	for _, m := range NetworkModes() {
 		if _, ok := out[m]; !ok {
 			p.addf("%s: mode %s is missing", file, m)
 		}
@@ -51,9 +51,9 @@ func loadNetworks(fsys fs.FS, file string) (map[NetworkMode]network, error) {
 
 func (m *rawMode) check() error {
 	var p problems
-	p.add(known("mode", m.Mode, modes()))
-	p.add(known("encapsulation", m.Encapsulation, encapsulations()))
-	p.add(known("bareIPv6", m.BareIPv6, append(encapsulations(), "")))
+	p.add(known("mode", m.Mode, NetworkModes()))
+	p.add(known("encapsulation", m.Encapsulation, Encapsulations()))
+	p.add(known("bareIPv6", m.BareIPv6, append(Encapsulations(), "")))
 	if m.Why == "" {
 		p.addf("want a why")
 	}

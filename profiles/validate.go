@@ -8,14 +8,6 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
-func modes() []NetworkMode {
-	return []NetworkMode{Terway, Flannel, Calico, Cilium, Antrea, OVNKubernetes, KubeRouter, OtherNetwork}
-}
-
-func encapsulations() []Encapsulation {
-	return []Encapsulation{NoEncapsulation, VXLAN, Geneve, IPIP, WireGuard}
-}
-
 // Validate reports everything that keeps the facts from meaning one thing,
 // joined. It takes empty lists at their word: a caller that does not know a
 // fact must not ask.
@@ -43,11 +35,9 @@ func (f *Facts) groupErrors() error {
 
 func (f *Facts) networkErrors() error {
 	var p problems
-	if !slices.Contains(modes(), f.Mode) {
-		p.addf("network mode %q: want one of %s", f.Mode, listing(modes()))
-	}
-	if f.Encapsulation != "" && !slices.Contains(encapsulations(), f.Encapsulation) {
-		p.addf("encapsulation %q: want one of %s, or none given for the mode's default", f.Encapsulation, listing(encapsulations()))
+	p.add(known("network mode", f.Mode, NetworkModes()))
+	if f.Encapsulation != "" && !slices.Contains(Encapsulations(), f.Encapsulation) {
+		p.addf("encapsulation %q: want one of %s, or none given for the mode's default", f.Encapsulation, listing(Encapsulations()))
 	}
 	if len(f.NodeSubnets) == 0 {
 		p.addf("no node subnets: a cluster has nodes somewhere")

@@ -55,11 +55,18 @@ func (f *facts) register(c *cobra.Command) {
 	fl.BoolVar(&f.dhcp, "dhcp", false, "nodes get their addresses by DHCP")
 	for flag, values := range map[string][]string{
 		"group-type": {"basic", "advanced"}, "inner-access": {"accept", "drop"},
-		"network-mode":  {"Terway", "Flannel", "Calico", "Cilium", "Antrea", "OVNKubernetes", "KubeRouter", "Other"},
-		"encapsulation": {"None", "VXLAN", "Geneve", "IPIP", "WireGuard"},
+		"network-mode": words(profiles.NetworkModes()), "encapsulation": words(profiles.Encapsulations()),
 	} {
 		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
+}
+
+func words[T ~string](values []T) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
 }
 
 // applyFacts writes the flags over what the files tell. It works on a copy.
@@ -162,13 +169,13 @@ func fromVPC(c *convert.Cluster, inv *convert.Inventory) {
 	for _, v := range inv.VPCs {
 		if v.ID == c.VPC {
 			c.Facts.VPC, c.Facts.SecondaryVPC = v.CIDRs, v.Secondary
-			c.Unknown = slices.DeleteFunc(c.Unknown, func(u convert.Fact) bool { return u == convert.FactVPC })
+			known(c, convert.FactVPC)
 		}
 	}
 	for _, s := range inv.Subnets {
 		if s.VPC == c.VPC {
 			c.Facts.NodeSubnets = append(c.Facts.NodeSubnets, s.CIDRs...)
-			c.Unknown = slices.DeleteFunc(c.Unknown, func(u convert.Fact) bool { return u == convert.FactNodeSubnets })
+			known(c, convert.FactNodeSubnets)
 		}
 	}
 }
@@ -180,11 +187,11 @@ func (f *facts) applyCluster(c *convert.Cluster) error {
 		c.Group = f.group
 	}
 	if f.mode != "" {
-		c.Facts.Mode = profiles.NetworkMode(canonical(f.mode, "Terway", "Flannel", "Calico", "Cilium", "Antrea", "OVNKubernetes", "KubeRouter", "Other"))
+		c.Facts.Mode = canonical(f.mode, profiles.NetworkModes())
 		known(c, convert.FactMode)
 	}
 	if f.encapsulation != "" {
-		c.Facts.Encapsulation = profiles.Encapsulation(canonical(f.encapsulation, "None", "VXLAN", "Geneve", "IPIP", "WireGuard"))
+		c.Facts.Encapsulation = canonical(f.encapsulation, profiles.Encapsulations())
 	}
 	if err := f.applyLists(c); err != nil {
 		return err
@@ -208,13 +215,13 @@ func (f *facts) applyCluster(c *convert.Cluster) error {
 }
 
 // canonical returns the value that equals s in any case, or s.
-func canonical(s string, values ...string) string {
+func canonical[T ~string](s string, values []T) T {
 	for _, v := range values {
-		if strings.EqualFold(s, v) {
+		if strings.EqualFold(s, string(v)) {
 			return v
 		}
 	}
-	return s
+	return T(s)
 }
 
 // known removes a fact from those that no file tells.

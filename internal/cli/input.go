@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,7 +100,7 @@ func readDir(dir string) ([]convert.File, error) {
 		files = append(files, more...)
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: %w", dir, errors.New("the directory holds no files to read"))
+		return nil, fmt.Errorf("%s: the directory holds no files to read", dir)
 	}
 	return files, nil
 }

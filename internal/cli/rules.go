@@ -195,16 +195,12 @@ func groupOf(f *profiles.Facts, c *convert.Cluster, list []rules.Rule) rules.Gro
 
 func (cmd *rulesCommand) writeAliyun(region, group string, list []rules.Rule) error {
 	p := cmd.printer(cmd.streams.Out)
-	edits := make([]rules.Edit, 0, len(list))
-	for _, r := range list {
-		edits = append(edits, rules.Edit{Group: group, Rule: r})
-	}
 	// One command a rule: a long list is easier to follow, and to repeat after
 	// a failure, in steps.
-	for i := range edits {
-		lines, err := convert.AliyunCommands(region, edits[i:i+1])
+	for _, r := range list {
+		lines, err := convert.AliyunCommands(region, []rules.Edit{{Group: group, Rule: r}})
 		if err != nil {
-			return fmt.Errorf("row %s: %w", list[i].Row, err)
+			return fmt.Errorf("row %s: %w", r.Row, err)
 		}
 		p.printf("%s\n", lines[0])
 	}
