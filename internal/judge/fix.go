@@ -29,7 +29,7 @@ func (j *judge) fix(q *question, m *rules.Missing) (edits []rules.Edit, careful 
 		}
 		return addAll(q.facts.Group, adds), "", nil
 	}
-	moves, err := j.moves(q, m)
+	moves, err := q.moves(m)
 	if err != nil {
 		return nil, "", err
 	}
@@ -57,11 +57,7 @@ func addAll(group string, list []rules.Rule) []rules.Edit {
 
 // moves lists the rules of priority 1 that must make room: accepts first, so
 // that they are gone before the drops that hide them.
-func (j *judge) moves(q *question, m *rules.Missing) ([]*rules.MergedRule, error) {
-	needed, err := q.space.NeedSet(m.Need.Direction, q.needs, j.inv.PrefixLists)
-	if err != nil {
-		return nil, err
-	}
+func (q *question) moves(m *rules.Missing) ([]*rules.MergedRule, error) {
 	var drops, accepts []*rules.MergedRule
 	for _, b := range m.Blockers {
 		if b.Priority == 1 {
@@ -74,7 +70,7 @@ func (j *judge) moves(q *question, m *rules.Missing) ([]*rules.MergedRule, error
 		if a.Priority != 1 || a.Action != rules.Accept {
 			continue
 		}
-		wanted, err := q.policy.Within(a, needed)
+		wanted, err := q.policy.Within(a, q.needed[m.Need.Direction])
 		if err != nil {
 			return nil, err
 		}
@@ -101,9 +97,6 @@ func (j *judge) sideEffects(q *question, edits []rules.Edit) (string, error) {
 		return text, nil
 	}
 	text, err := j.try(q, edits)
-	if q.tried == nil {
-		q.tried = map[string]string{}
-	}
 	q.tried[key] = text
 	return text, err
 }
@@ -123,12 +116,8 @@ func (j *judge) try(q *question, edits []rules.Edit) (string, error) {
 	}
 	var texts []string
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
-		needed, err := q.space.NeedSet(d, q.needs, j.inv.PrefixLists)
-		if err != nil {
-			return "", err
-		}
-		texts = append(texts, j.regionText(q, "opens", change.Opens[d].Subtract(needed))...)
-		texts = append(texts, j.regionText(q, "closes", change.Closes[d])...)
+		texts = append(texts, q.regionText("opens", change.Opens[d].Subtract(q.needed[d]))...)
+		texts = append(texts, q.regionText("closes", change.Closes[d])...)
 	}
 	if len(texts) == 0 {
 		return "", nil
@@ -136,7 +125,8 @@ func (j *judge) try(q *question, edits []rules.Edit) (string, error) {
 	return "; careful: the fix moves rules to priority 2, which also " + strings.Join(texts, " and "), nil
 }
 
-func (*judge) regionText(q *question, verb string, s rules.Set) []string {
+// regionText describes a set in words; nothing if it is empty.
+func (q *question) regionText(verb string, s rules.Set) []string {
 	regions := q.space.Regions(s)
 	if len(regions) == 0 {
 		return nil
@@ -167,13 +157,13 @@ func (w *worn) edited(edits []rules.Edit) *worn {
 }
 
 func makeEdit(g *rules.Group, e rules.Edit) {
+	if !e.Remove {
+		g.Append(e.Rule)
+		return
+	}
 	list := &g.Ingress
 	if e.Rule.Direction == rules.Egress {
 		list = &g.Egress
-	}
-	if !e.Remove {
-		*list = append(*list, e.Rule)
-		return
 	}
 	if i := slices.Index(*list, e.Rule); i >= 0 {
 		*list = slices.Delete(*list, i, i+1)

@@ -28,7 +28,7 @@ type Options struct {
 // Errors are facts that contradict each other or are missing altogether: the
 // question cannot be answered then.
 func Check(inv *convert.Inventory, tables *profiles.Tables, o Options) (*Report, error) {
-	j := judge{inv: inv, tables: tables, options: o, world: World(inv, o.Exempt), seen: map[string]bool{}}
+	j := judge{inv: inv, tables: tables, options: o, world: World(inv, o.Exempt), known: knownGroups(inv), seen: map[string]bool{}}
 	used := map[string]bool{}
 	for i := range inv.Clusters {
 		c := &inv.Clusters[i]
@@ -69,6 +69,7 @@ type judge struct {
 	tables  *profiles.Tables
 	options Options
 	world   *rules.World
+	known   map[string]*rules.Group // whose type the files tell, by name
 	report  Report
 	// seen holds what was reported: a group that two sets share is told of once.
 	seen map[string]bool
@@ -107,8 +108,12 @@ type question struct {
 	policy *rules.Policy
 	space  *rules.Workspace
 	needs  []rules.Need
+	// needed are the flows of needs, by direction.
+	needed [2]rules.Set
 	// profile are the rules of the profile that the group was meant to have.
 	profile []rules.Rule
+	// excess is what the policy accepts beyond needed, by direction.
+	excess [2][]rules.Excess
 	// lacking is true once a need was found missing. Rules that decide nothing
 	// today may then be what the fix lets decide.
 	lacking bool
@@ -120,27 +125,49 @@ func (j *judge) set(w *worn) error {
 	if j.unjudged(w) {
 		return nil
 	}
-	q := question{worn: w, facts: w.facts(j.inv)}
-	rs, err := w.merge(j.inv)
+	q, err := j.ask(w)
 	if err != nil {
 		return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
 	}
-	if err := j.expand(&q); err != nil {
+	if err := j.expand(q); err != nil {
 		return err
-	}
-	q.space = rules.NewWorkspace(j.world, 0)
-	if q.policy, err = q.space.Compile(rs); err != nil {
-		return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
 	}
 	j.report.Groups++
 	j.report.Needs += len(q.needs)
-	if err := j.missing(&q); err != nil {
+	if err := j.measure(q); err != nil {
+		return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
+	}
+	if err := j.missing(q); err != nil {
 		return err
 	}
-	if err := j.excess(&q); err != nil {
+	if err := j.excess(q); err != nil {
 		return err
 	}
-	return j.lint(&q)
+	return j.lint(q)
+}
+
+// ask starts a question with the rules of a set, compiled.
+func (j *judge) ask(w *worn) (*question, error) {
+	rs, err := w.merge(j.inv)
+	if err != nil {
+		return nil, err
+	}
+	q := &question{worn: w, space: rules.NewWorkspace(j.world, 0), tried: map[string]string{}}
+	q.policy, err = q.space.Compile(rs)
+	return q, err
+}
+
+// measure finds the needed flows, and what is accepted beyond them.
+func (j *judge) measure(q *question) (err error) {
+	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
+		if q.needed[d], err = q.space.NeedSet(d, q.needs, j.inv.PrefixLists); err != nil {
+			return err
+		}
+		if q.excess[d], err = q.policy.Excess(q.needed[d]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unjudged reports whether some group's rules or type are unknown, and says so:
@@ -165,7 +192,9 @@ func (j *judge) unjudged(w *worn) bool {
 	return false
 }
 
+// expand turns the facts of a set into needs and the rules of the profile.
 func (j *judge) expand(q *question) error {
+	q.facts = q.worn.facts(j.inv)
 	least, err := j.tables.Expand(&q.facts, profiles.LeastPrivilege)
 	if err != nil {
 		return err
@@ -237,19 +266,11 @@ func newItem(q *question, d rules.Direction) Item {
 
 func (j *judge) excess(q *question) error {
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
-		needed, err := q.space.NeedSet(d, q.needs, j.inv.PrefixLists)
+		profile, err := q.space.RuleSet(d, q.profile, j.inv.PrefixLists)
 		if err != nil {
 			return err
 		}
-		profile, err := q.space.RuleSet(d, rulesOf(q.profile, d), j.inv.PrefixLists)
-		if err != nil {
-			return err
-		}
-		all, err := q.policy.Excess(needed)
-		if err != nil {
-			return err
-		}
-		unasked, err := q.policy.Excess(needed.Union(profile))
+		unasked, err := q.policy.Excess(q.needed[d].Union(profile))
 		if err != nil {
 			return err
 		}
@@ -257,7 +278,7 @@ func (j *judge) excess(q *question) error {
 		for _, e := range unasked {
 			beyond[e.Verdict.By()] = e
 		}
-		for _, e := range all {
+		for _, e := range q.excess[d] {
 			severity := rules.Info
 			if worse, ok := beyond[e.Verdict.By()]; ok && e.Verdict.Cause == rules.ByRule {
 				needed := e.Needed
@@ -269,10 +290,6 @@ func (j *judge) excess(q *question) error {
 		}
 	}
 	return nil
-}
-
-func rulesOf(list []rules.Rule, d rules.Direction) []rules.Rule {
-	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool { return r.Direction != d })
 }
 
 // grade ranks an excess by who profits: anybody on the internet, or somebody
@@ -328,19 +345,11 @@ func excessWhy(r *rules.MergedRule, needed bool, severity rules.Severity) string
 
 // lint reports what is wrong with rules whatever they are for.
 func (j *judge) lint(q *question) error {
-	intended, err := q.space.NeedSet(rules.Ingress, q.needs, j.inv.PrefixLists)
-	if err != nil {
-		return err
-	}
-	excess, err := q.policy.Excess(intended)
-	if err != nil {
-		return err
-	}
-	needed := map[string]bool{}
-	for _, e := range excess {
+	needed := map[string]bool{} // by rule: whether it lets needed flows in too
+	for _, e := range q.excess[rules.Ingress] {
 		needed[e.Verdict.By()] = e.Needed
 	}
-	findings, err := q.policy.Lint(intended, j.knownGroups())
+	findings, err := q.policy.Lint(q.needed[rules.Ingress], j.known)
 	if err != nil {
 		return err
 	}
@@ -361,10 +370,10 @@ func (j *judge) lint(q *question) error {
 }
 
 // knownGroups are the groups whose type the files tell, by name.
-func (j *judge) knownGroups() map[string]*rules.Group {
+func knownGroups(inv *convert.Inventory) map[string]*rules.Group {
 	known := map[string]*rules.Group{}
-	for i := range j.inv.Groups {
-		if g := &j.inv.Groups[i]; !g.TypeUnknown {
+	for i := range inv.Groups {
+		if g := &inv.Groups[i]; !g.TypeUnknown {
 			known[g.Name] = &g.Group
 		}
 	}
@@ -407,20 +416,15 @@ func (j *judge) unused(g *convert.Group) error {
 	if g.RulesUnknown || g.TypeUnknown {
 		return nil
 	}
-	w := &worn{groups: []*convert.Group{g}}
-	rs, err := w.merge(j.inv)
+	q, err := j.ask(&worn{groups: []*convert.Group{g}})
 	if err != nil {
-		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
-	}
-	q := question{worn: w, space: rules.NewWorkspace(j.world, 0)}
-	if q.policy, err = q.space.Compile(rs); err != nil {
 		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
 	}
 	j.add(&j.report.Findings, Item{
 		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Target: g.Target(), Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
-	return j.lint(&q)
+	return j.lint(q)
 }
 
 // cuts reports whether a drop rule may cut a need, whoever the peer is.
@@ -428,7 +432,7 @@ func cuts(needs []rules.Need, r *rules.MergedRule) bool {
 	return r.Action == rules.Drop && slices.ContainsFunc(needs, func(n rules.Need) bool {
 		return n.Direction == r.Direction &&
 			(n.Protocol == r.Protocol || n.Protocol == rules.AllProtocols || r.Protocol == rules.AllProtocols) &&
-			(n.Ports.IsZero() || r.Ports.IsZero() || n.Ports.First <= r.Ports.Last && r.Ports.First <= n.Ports.Last)
+			n.Ports.Overlaps(r.Ports)
 	})
 }
 
