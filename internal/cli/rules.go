@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/judge"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -108,44 +109,39 @@ func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *conver
 
 // groupFacts completes the cluster's facts with the group that the rules are for.
 func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) (profiles.Facts, error) {
-	f := c.Facts
-	f.Cluster, f.Group, f.GroupType, f.InnerAccess = c.Title, c.Group, c.GroupType, c.InnerAccess
-	if cmd.group != "" {
-		f.Group = cmd.group
-	}
+	g := rules.Group{Name: cmp.Or(cmd.group, c.Group), Type: c.GroupType, InnerAccess: c.InnerAccess}
 	unknownType := c.Group == "" && c.Origin != convert.Manifest
-	if g, ok := inv.Group(f.Group); ok {
-		f.GroupType, f.InnerAccess = g.Type, g.InnerAccess
-		unknownType = g.TypeUnknown
-		cmd.region = g.Region
+	if known, ok := inv.Group(g.Name); ok {
+		g.Type, g.InnerAccess = known.Type, known.InnerAccess
+		unknownType = known.TypeUnknown
+		cmd.region = known.Region
 	}
 	if cmd.groupType != "" {
 		t, err := parseGroupType(cmd.groupType)
 		if err != nil {
-			return f, err
+			return profiles.Facts{}, err
 		}
-		if t != f.GroupType || unknownType {
-			f.GroupType, f.InnerAccess = t, t == rules.Basic
+		if t != g.Type || unknownType {
+			g.Type, g.InnerAccess = t, t == rules.Basic
 		}
 		unknownType = false
 	}
 	if unknownType {
-		return f, fmt.Errorf("no file tells the type of cluster %s's group: say --group-type basic or advanced", c.Title)
+		return profiles.Facts{}, fmt.Errorf("no file tells the type of cluster %s's group: say --group-type basic or advanced", c.Title)
 	}
 	switch strings.ToLower(cmd.innerAccess) {
 	case "":
 	case "accept":
-		if f.GroupType == rules.Advanced {
-			return f, errors.New("--inner-access accept: an advanced group has no inner access")
+		if g.Type == rules.Advanced {
+			return profiles.Facts{}, errors.New("--inner-access accept: an advanced group has no inner access")
 		}
-		f.InnerAccess = true
+		g.InnerAccess = true
 	case "drop":
-		f.InnerAccess = false
+		g.InnerAccess = false
 	default:
-		return f, fmt.Errorf("--inner-access %q: want accept or drop", cmd.innerAccess)
+		return profiles.Facts{}, fmt.Errorf("--inner-access %q: want accept or drop", cmd.innerAccess)
 	}
-	f.ClusterGroup, f.ClusterGroupType = f.Group, f.GroupType
-	return f, nil
+	return judge.FactsOf(c, &g, &g), nil
 }
 
 // A jsonRule is one rule of -o json. Its names are a contract.
@@ -184,11 +180,7 @@ func (cmd *rulesCommand) write(f *profiles.Facts, c *convert.Cluster, e *profile
 func groupOf(f *profiles.Facts, c *convert.Cluster, list []rules.Rule) rules.Group {
 	g := rules.Group{Name: cmp.Or(f.Group, c.ID), Type: f.GroupType, InnerAccess: f.InnerAccess, VPC: c.VPC}
 	for _, r := range list {
-		if r.Direction == rules.Egress {
-			g.Egress = append(g.Egress, r)
-		} else {
-			g.Ingress = append(g.Ingress, r)
-		}
+		g.Append(r)
 	}
 	return g
 }

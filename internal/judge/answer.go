@@ -15,9 +15,10 @@ import (
 // merged and compiled once.
 type Answerer struct {
 	inv    *convert.Inventory
-	exempt []rules.Exempt
 	choice ExemptChoice
-	sets   map[string]*answers
+	// plain is the world without exempt traffic, exempting the one with it.
+	plain, exempting *rules.World
+	sets             map[string]*answers
 }
 
 // An ExemptChoice says for which groups exempt traffic passes unasked.
@@ -39,7 +40,9 @@ type answers struct {
 
 // NewAnswerer returns an Answerer over an inventory.
 func NewAnswerer(inv *convert.Inventory, exempt []rules.Exempt, choice ExemptChoice) *Answerer {
-	return &Answerer{inv: inv, exempt: exempt, choice: choice, sets: map[string]*answers{}}
+	plain := World(inv, nil)
+	exempting := &rules.World{Members: plain.Members, Exempt: exempt}
+	return &Answerer{inv: inv, choice: choice, plain: plain, exempting: exempting, sets: map[string]*answers{}}
 }
 
 // GroupsOf returns the groups that decide for an address: those of the
@@ -128,7 +131,7 @@ func (a *Answerer) set(names []string) (*answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &answers{rules: rs, world: World(a.inv, a.exemptFor(w.groups))}
+	s := &answers{rules: rs, world: a.worldFor(w.groups)}
 	if s.policy, err = rules.NewWorkspace(s.world, 0).Compile(rs); err != nil {
 		return nil, err
 	}
@@ -136,10 +139,10 @@ func (a *Answerer) set(names []string) (*answers, error) {
 	return s, nil
 }
 
-func (a *Answerer) exemptFor(groups []*convert.Group) []rules.Exempt {
+func (a *Answerer) worldFor(groups []*convert.Group) *rules.World {
 	own := !slices.ContainsFunc(groups, func(g *convert.Group) bool { return g.Origin != convert.Manifest })
 	if a.choice == ExemptAlways || a.choice == ExemptOwnHosts && own {
-		return a.exempt
+		return a.exempting
 	}
-	return nil
+	return a.plain
 }

@@ -76,22 +76,17 @@ func (m *groupMaker) make(c *convert.Cluster, name string, wish *convert.GroupWi
 		Group:  rules.Group{Name: name, Type: wish.Type, InnerAccess: wish.InnerAccess, VPC: c.VPC},
 		Origin: convert.Manifest, Place: c.Place,
 	}
-	f := c.Facts
-	f.Cluster, f.Group, f.GroupType, f.InnerAccess = c.Title, name, wish.Type, wish.InnerAccess
-	f.ClusterGroup, f.ClusterGroupType = name, wish.Type
+	own := g.Group
 	if c.Group != "" && c.Group != name {
-		f.ClusterGroup, f.ClusterGroupType = c.Group, m.typeOf(c.Group)
+		own = rules.Group{Name: c.Group, Type: m.typeOf(c.Group)}
 	}
+	f := FactsOf(c, &g.Group, &own)
 	e, err := m.tables.Expand(&f, cmp.Or(wish.Profile, c.Profile, profiles.Recommended))
 	if err != nil {
 		return fmt.Errorf("%s: cannot make group %s: %w", c.Place, name, err)
 	}
 	for _, r := range e.Rules {
-		if r.Direction == rules.Egress {
-			g.Egress, g.EgressPlaces = append(g.Egress, r), append(g.EgressPlaces, c.Place)
-		} else {
-			g.Ingress, g.IngressPlaces = append(g.Ingress, r), append(g.IngressPlaces, c.Place)
-		}
+		g.AppendAt(r, c.Place)
 	}
 	m.made = append(m.made, g)
 	return nil

@@ -2,7 +2,6 @@ package judge
 
 import (
 	"fmt"
-	"slices"
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/profiles"
@@ -43,7 +42,12 @@ type Comparison struct {
 // Members that only one side tells are taken for both: exports of rules alone
 // can be compared with full ones.
 func Compare(old, updated *convert.Inventory, tables *profiles.Tables) (*Comparison, error) {
-	c := comparer{old: old, updated: updated, tables: tables, seen: map[string]int{}}
+	c := comparer{
+		old: old, updated: updated, tables: tables, seen: map[string]int{},
+		before: World(old, nil), after: World(updated, nil),
+	}
+	lend(c.before, updated)
+	lend(c.after, old)
 	before, after := everybody(old), everybody(updated)
 	was, is := byWho(before), byWho(after)
 	for i := range before {
@@ -71,13 +75,13 @@ func everybody(inv *convert.Inventory) []worn {
 	for i := range inv.Clusters {
 		out = append(out, wearers(inv, &inv.Clusters[i])...)
 	}
-	told := map[string]bool{} // interfaces of clusters
+	told := map[*convert.Interface]bool{} // those of clusters
 	for _, w := range out {
-		told[w.who] = true
+		told[w.host] = true
 	}
 	for i := range inv.Interfaces {
 		f := &inv.Interfaces[i]
-		if slices.ContainsFunc(inv.Clusters, func(c convert.Cluster) bool { return told[f.ID+" of cluster "+c.Title] }) {
+		if told[f] {
 			continue
 		}
 		if w, ok := newWorn(inv, f.ID, f.Groups); ok {
@@ -110,8 +114,11 @@ func byWho(list []worn) map[string]*worn {
 type comparer struct {
 	old, updated *convert.Inventory
 	tables       *profiles.Tables
-	out          Comparison
-	seen         map[string]int // pairs of sets compared already, by index in out
+	// before and after are the worlds of the two, each with the members that
+	// only the other tells.
+	before, after *rules.World
+	out           Comparison
+	seen          map[string]int // pairs of sets compared already, by index in out
 }
 
 func (c *comparer) notef(format string, args ...any) {
@@ -143,15 +150,12 @@ func (c *comparer) compare(o, n *worn) error {
 
 func (c *comparer) difference(o, n *worn) (Difference, error) {
 	d := Difference{Who: []string{o.who}, Old: o.names(), New: n.names()}
-	before, after := World(c.old, nil), World(c.updated, nil)
-	lend(before, c.updated)
-	lend(after, c.old)
-	space := rules.NewWorkspace(before, 0)
+	space := rules.NewWorkspace(c.before, 0)
 	p, err := compile(o, c.old, space)
 	if err != nil {
 		return d, err
 	}
-	q, err := compile(n, c.updated, space.In(after))
+	q, err := compile(n, c.updated, space.In(c.after))
 	if err != nil {
 		return d, err
 	}
@@ -166,7 +170,7 @@ func (c *comparer) difference(o, n *worn) (Difference, error) {
 	if n.cluster == nil || d.IsEmpty() {
 		return d, nil
 	}
-	return d, c.needs(&d, n, space.In(after), &change)
+	return d, c.needs(&d, n, space.In(c.after), &change)
 }
 
 // lend gives a world the members of groups that only another inventory tells.

@@ -13,8 +13,9 @@ import (
 // A worn is one set of groups that hosts of a cluster wear together.
 type worn struct {
 	cluster *convert.Cluster
-	groups  []*convert.Group // in the order written; the first is the one to fix
-	who     string           // for messages: who wears them
+	groups  []*convert.Group   // in the order written; the first is the one to fix
+	who     string             // for messages: who wears them
+	host    *convert.Interface // the one that wears them; nil for clusters, pools and pods
 }
 
 // wearers lists who wears groups of a cluster: its control plane, which wears
@@ -23,21 +24,21 @@ type worn struct {
 // they may wear more. Who has no group yet is left out.
 func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 	var out []worn
-	add := func(who string, names []string) {
+	add := func(who string, names []string, host *convert.Interface) {
 		if w, ok := newWorn(inv, who, names); ok {
-			w.cluster = c
+			w.cluster, w.host = c, host
 			// The cluster's own group is the one to fix, wherever it stands.
 			slices.SortStableFunc(w.groups, func(a, b *convert.Group) int { return rank(a, c) - rank(b, c) })
 			out = append(out, w)
 		}
 	}
 	if c.Group != "" {
-		add("cluster "+c.Title, []string{c.Group})
+		add("cluster "+c.Title, []string{c.Group}, nil)
 	}
 	for i := range c.Pools {
-		add(fmt.Sprintf("node pool %s of cluster %s", c.Pools[i].Title, c.Title), c.Pools[i].Groups)
+		add(fmt.Sprintf("node pool %s of cluster %s", c.Pools[i].Title, c.Title), c.Pools[i].Groups, nil)
 	}
-	add("pods of cluster "+c.Title, c.PodGroups)
+	add("pods of cluster "+c.Title, c.PodGroups, nil)
 	ofCluster := map[string]bool{}
 	for _, w := range out {
 		for _, g := range w.groups {
@@ -47,7 +48,7 @@ func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 	for i := range inv.Interfaces {
 		f := &inv.Interfaces[i]
 		if f.Cluster == c.ID || f.Cluster == "" && slices.ContainsFunc(f.Groups, func(g string) bool { return ofCluster[g] }) {
-			add(f.ID+" of cluster "+c.Title, f.Groups)
+			add(f.ID+" of cluster "+c.Title, f.Groups, f)
 		}
 	}
 	return out
@@ -96,14 +97,21 @@ func rank(g *convert.Group, c *convert.Cluster) int {
 
 // facts returns the cluster's facts as seen from the set's first group.
 func (w *worn) facts(inv *convert.Inventory) profiles.Facts {
-	f := w.cluster.Facts
 	g := w.groups[0]
-	f.Cluster = w.cluster.Title
-	f.Group, f.GroupType, f.InnerAccess = g.Name, g.Type, g.InnerAccess
-	f.ClusterGroup, f.ClusterGroupType = g.Name, g.Type
-	if own, ok := inv.Group(w.cluster.Group); ok {
-		f.ClusterGroup, f.ClusterGroupType = own.Name, own.Type
+	own, ok := inv.Group(w.cluster.Group)
+	if !ok {
+		own = g
 	}
+	return FactsOf(w.cluster, &g.Group, &own.Group)
+}
+
+// FactsOf returns the facts of a cluster for one of its groups, own being the
+// cluster's default group. Of both only name, type and inner access count.
+func FactsOf(c *convert.Cluster, g, own *rules.Group) profiles.Facts {
+	f := c.Facts
+	f.Cluster = c.Title
+	f.Group, f.GroupType, f.InnerAccess = g.Name, g.Type, g.InnerAccess
+	f.ClusterGroup, f.ClusterGroupType = own.Name, own.Type
 	return f
 }
 
