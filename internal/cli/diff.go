@@ -114,24 +114,24 @@ type jsonDifference struct {
 }
 
 type jsonRegion struct {
-	Direction   string     `json:"direction"`
-	Protocol    string     `json:"protocol"`
-	Ports       string     `json:"ports"`
-	Peers       []string   `json:"peers"`
-	Member      string     `json:"member,omitempty"`
-	SourcePorts string     `json:"sourcePorts,omitempty"`
-	Example     jsonPacket `json:"example"`
+	Direction   string      `json:"direction"`
+	Protocol    string      `json:"protocol"`
+	Ports       string      `json:"ports"`
+	Peers       []string    `json:"peers"`
+	Member      string      `json:"member,omitempty"`
+	SourcePorts string      `json:"sourcePorts,omitempty"`
+	Example     *jsonPacket `json:"example"`
 }
 
 type jsonNeedChange struct {
-	ID        string     `json:"id"`
-	Direction string     `json:"direction"`
-	Protocol  string     `json:"protocol"`
-	Ports     string     `json:"ports"`
-	Peer      string     `json:"peer"`
-	Component string     `json:"component"`
-	Why       string     `json:"why"`
-	Example   jsonPacket `json:"example"`
+	ID        string      `json:"id"`
+	Direction string      `json:"direction"`
+	Protocol  string      `json:"protocol"`
+	Ports     string      `json:"ports"`
+	Peer      string      `json:"peer"`
+	Component string      `json:"component"`
+	Why       string      `json:"why"`
+	Example   *jsonPacket `json:"example"`
 }
 
 func comparisonOf(c *judge.Comparison) jsonComparison {
@@ -149,7 +149,7 @@ func regionsOf(list []rules.Region) []jsonRegion {
 	out := make([]jsonRegion, 0, len(list))
 	for i := range list {
 		r := &list[i]
-		out = append(out, jsonRegion{r.Direction.String(), r.Protocols, r.Ports, r.Peers, r.Member, r.SourcePorts, flowOf(&r.Example)})
+		out = append(out, jsonRegion{r.Direction.String(), r.Protocols, r.Ports, r.Peers, r.Member, r.SourcePorts, packetOf(&r.Example)})
 	}
 	return out
 }
@@ -159,21 +159,10 @@ func needChangesOf(list []judge.NeedChange) []jsonNeedChange {
 	for i := range list {
 		n := &list[i].Need
 		out = append(out, jsonNeedChange{
-			n.ID, n.Direction.String(), n.Protocol.String(), n.Ports.String(), n.Peer.String(), n.Component, n.Why, flowOf(&list[i].Example),
+			n.ID, n.Direction.String(), n.Protocol.String(), n.Ports.String(), n.Peer.String(), n.Component, n.Why, packetOf(&list[i].Example),
 		})
 	}
 	return out
-}
-
-func flowOf(f *rules.Flow) jsonPacket {
-	p := jsonPacket{
-		Local: f.Local.String(), RemoteGroup: f.RemoteGroup, Protocol: strings.ToLower(f.Protocol.String()),
-		Port: f.Port, SourcePort: f.SourcePort,
-	}
-	if f.Remote.IsValid() {
-		p.Remote = f.Remote.String()
-	}
-	return p
 }
 
 // maxPeers is how many peers of a region a table shows.

@@ -66,15 +66,18 @@ func itemsOf(list []judge.Item) []jsonItem {
 	return out
 }
 
-func packetOf(p *judge.Packet) *jsonPacket {
-	if p == nil {
+func packetOf(f *rules.Flow) *jsonPacket {
+	if f == nil {
 		return nil
 	}
-	out := &jsonPacket{Local: p.Local.String(), RemoteGroup: p.RemoteGroup, Protocol: strings.ToLower(p.Protocol.String()), Port: p.Port, SourcePort: p.SourcePort}
-	if p.Remote.IsValid() {
-		out.Remote = p.Remote.String()
+	p := &jsonPacket{
+		Local: f.Local.String(), RemoteGroup: f.RemoteGroup, Protocol: strings.ToLower(f.Protocol.String()),
+		Port: f.Port, SourcePort: f.SourcePort,
 	}
-	return out
+	if f.Remote.IsValid() {
+		p.Remote = f.Remote.String()
+	}
+	return p
 }
 
 // fixesOf returns one text an edit, so that whoever applies the fixes of many
@@ -193,7 +196,7 @@ func flowText(it *judge.Item) string {
 }
 
 // packetText writes a packet as SOURCE -> DESTINATION.
-func packetText(q *judge.Packet) string {
+func packetText(q *rules.Flow) string {
 	remote := "a member of group " + q.RemoteGroup
 	if q.Remote.IsValid() {
 		remote = q.Remote.String()

@@ -9,7 +9,7 @@ import (
 // packet turns an example into one that a reader can picture: an address that
 // some interface really has, or an ordinary one of the same range, instead of
 // the first of the range. The verdict must stay the same.
-func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *Packet {
+func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *rules.Flow {
 	best := *f
 	want := q.policy.Verdict(f)
 	try := func(candidate rules.Flow) bool {
@@ -38,12 +38,11 @@ func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *Packet {
 			break
 		}
 	}
-	p := &Packet{Direction: best.Direction, Local: best.Local, Remote: best.Remote, RemoteGroup: best.RemoteGroup, Protocol: best.Protocol}
 	if best.Protocol.HasPorts() {
-		p.Port = best.Port
-		p.SourcePort = sourcePort(q, best, want)
+		best.SourcePort = sourcePort(q, best, want)
+		best.HasSourcePort = best.SourcePort != 0
 	}
-	return p
+	return &best
 }
 
 // sourcePort returns the source port to show: none if it does not matter, an

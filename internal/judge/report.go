@@ -7,14 +7,12 @@
 package judge
 
 import (
-	"net/netip"
-
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/rules"
 )
 
-// A Report is the verdict on an inventory. All lists are sorted by severity,
-// cluster, group and the order of the tables.
+// A Report is the verdict on an inventory. All lists are sorted by severity, then
+// cluster; what is left is in the order of the sets of groups and of the tables.
 type Report struct {
 	// Missing are needs that the groups do not let through.
 	Missing []Item
@@ -46,24 +44,13 @@ type Item struct {
 	Why       string
 	// Source is the row of the table, or where the rule stands.
 	Source  string
-	Example *Packet // nil if no flow shows it
+	Example *rules.Flow // nil if no flow shows it; has a source port only if that matters
 	// Fix is what would put it right, in order: additions before removals.
 	Fix []rules.Edit
 	// Place is where the rule or group stands.
 	Place convert.Place
 	// Target is where Fix is to be made.
 	Target convert.Target
-}
-
-// A Packet is an example flow.
-type Packet struct {
-	Direction     rules.Direction
-	Local, Remote netip.Addr
-	// RemoteGroup is set instead of Remote if nobody told the group's addresses.
-	RemoteGroup string
-	Protocol    rules.Protocol
-	Port        uint16 // 0 where there is none
-	SourcePort  uint16 // 0 if it does not matter
 }
 
 // Fails reports whether the report holds anything at or above a severity.
