@@ -228,17 +228,23 @@ func answerLine(a *judge.Answerer, text []byte) lineAnswer {
 	if err != nil {
 		return lineAnswer{Error: short(err.Error())}
 	}
-	groups := l.Groups
-	if len(groups) == 0 {
-		if groups, err = a.GroupsOf(f.Local); err != nil {
-			return lineAnswer{Error: err.Error()}
-		}
+	groups, err := groupsOf(a, l.Groups, &f)
+	if err != nil {
+		return lineAnswer{Error: err.Error()}
 	}
 	v, err := a.Verdict(groups, &f)
 	if err != nil {
 		return lineAnswer{Error: err.Error()}
 	}
 	return lineAnswer{Action: v.Action.String(), By: v.By()}
+}
+
+// groupsOf returns the groups that were said, or else those that the files tell.
+func groupsOf(a *judge.Answerer, said []string, f *rules.Flow) ([]string, error) {
+	if len(said) > 0 {
+		return said, nil
+	}
+	return a.GroupsOf(f.Local)
 }
 
 // short cuts a message that quotes a long input.
@@ -295,11 +301,9 @@ func (cmd *explainCommand) oneSide(a *judge.Answerer) error {
 	if err != nil {
 		return err
 	}
-	groups := cmd.groups
-	if len(groups) == 0 {
-		if groups, err = a.GroupsOf(f.Local); err != nil {
-			return err
-		}
+	groups, err := groupsOf(a, cmd.groups, &f)
+	if err != nil {
+		return err
 	}
 	answer, err := explainSide(a, groups, &f)
 	if err != nil {
