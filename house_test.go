@@ -49,6 +49,14 @@ var (
 		{"only programs that run controllers carry their machinery", []string{"sigs.k8s.io/controller-runtime"}},
 		{"only internal/provider/alibaba speaks to the cloud", []string{"github.com/aliyun", "github.com/alibabacloud-go"}},
 	}
+	// cloudless is what the rooms around the API server must not link. That they
+	// link the API server itself is what they are for.
+	cloudless = []ban{
+		{"only internal/provider/alibaba speaks to the cloud", []string{"github.com/aliyun", "github.com/alibabacloud-go"}},
+	}
+	plain = []ban{
+		{"the API server knows no rules: controllers are passed in", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge", module + "/internal/cli"}},
+	}
 	bare = ban{"types carry no behaviour, nor pass ours on", []string{module + "/rules", module + "/profiles", module + "/internal"}}
 )
 
@@ -64,7 +72,11 @@ var floors = []floor{
 	{room: "/internal/convert", never: light},
 	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
+	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
+	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
+	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
 	{room: "/cmd/ringfence", never: light},
+	{room: "/cmd/ringfence-server", never: cloudless},
 }
 
 var drawer = regexp.MustCompile(`/(utils?|common|helpers|misc|types|base|shared|consts)(/|$)`)
