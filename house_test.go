@@ -54,6 +54,9 @@ var (
 	cloudless = []ban{
 		{"only internal/provider/alibaba speaks to the cloud", []string{"github.com/aliyun", "github.com/alibabacloud-go"}},
 	}
+	serverless = []ban{
+		{"a controller speaks to an API server, whoever runs it", []string{"k8s.io/apiserver", "k8s.io/kubernetes", "go.etcd.io/etcd", module + "/internal/controlplane"}},
+	}
 	plain = []ban{
 		{"the API server knows no rules: controllers are passed in", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge", module + "/internal/cli"}},
 	}
@@ -73,6 +76,7 @@ var floors = []floor{
 	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
+	{room: "/internal/controller", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
 	{room: "/cmd/ringfence", never: light},

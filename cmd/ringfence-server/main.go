@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"ringfence.dev/ringfence/api/crds"
+	"ringfence.dev/ringfence/internal/controller"
 	"ringfence.dev/ringfence/internal/controlplane"
 	"ringfence.dev/ringfence/internal/settings"
 )
@@ -70,6 +71,9 @@ func command() *cobra.Command {
 			return err
 		}
 		cfg.Log = logging(level)
+		cfg.Controllers = []controlplane.Controller{func(ctx context.Context, config *rest.Config) error {
+			return controller.Run(ctx, config, cfg.Log.WithName("controllers"))
+		}}
 		server, err := controlplane.New(cfg)
 		if err != nil {
 			return err

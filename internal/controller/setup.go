@@ -1,0 +1,49 @@
+// Package controller runs the jobs that keep the API's objects true: each is a
+// package of its own below this one, and this one lists them.
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// A job adds itself to a manager, whose cache the jobs share.
+type job struct {
+	name string
+	add  func(manager.Manager) error
+}
+
+// jobs has them all.
+var jobs = []job{}
+
+// Run runs every job until the context ends. Only one replica may do so at a
+// time: who calls it sees to that.
+func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("cannot name the kinds: %w", err)
+	}
+	m, err := ctrl.NewManager(config, manager.Options{
+		Scheme:  scheme,
+		Logger:  log,
+		Metrics: server.Options{BindAddress: "0"}, // the API server has /metrics
+	})
+	if err != nil {
+		return fmt.Errorf("cannot set up the controllers: %w", err)
+	}
+	for _, j := range jobs {
+		if err := j.add(m); err != nil {
+			return fmt.Errorf("cannot set up the controller %s: %w", j.name, err)
+		}
+	}
+	return m.Start(ctx)
+}
