@@ -78,6 +78,9 @@ func (e expander) expand(rows []Row) Expansion {
 // name groups in more rules than it may. The recommended rows follow suit: both
 // profiles speak of the same needs.
 func (e expander) tooManyNames(rows []Row) bool {
+	if len(e.facts.Others) > rules.MaxGroupPeers {
+		return true // each is named at least once
+	}
 	e.scope = LeastPrivilege
 	g := rules.Group{Ingress: e.expand(rows).Rules}
 	return g.GroupPeers() > rules.MaxGroupPeers

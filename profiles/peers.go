@@ -214,15 +214,36 @@ func FixRules(need rules.Need, f *Facts) []rules.Rule {
 	return out
 }
 
+// ByAddress returns the needs that mean the same as one whose peer is another
+// group of the cluster, told by the addresses of the subnets that all of the
+// cluster lives in; nil if the peer is none.
+func ByAddress(need rules.Need, f *Facts) []rules.Need {
+	g, ok := need.Peer.(rules.GroupPeer)
+	if !ok || !slices.ContainsFunc(f.Others, func(o OtherGroup) bool { return o.Name == g.Name }) {
+		return nil
+	}
+	var out []rules.Need
+	for _, peer := range f.subnetPeers(need.Protocol) {
+		need.Peer = peer
+		out = append(out, need)
+	}
+	return out
+}
+
 func fixPeers(need rules.Need, f *Facts) []rules.Peer {
 	g, ok := need.Peer.(rules.GroupPeer)
 	nameable := f.GroupType == rules.Basic && g.Name != f.Group && !f.isAdvanced(g.Name)
 	if !ok || nameable {
 		return []rules.Peer{need.Peer}
 	}
+	return f.subnetPeers(need.Protocol)
+}
+
+// subnetPeers returns the subnets that packets of a protocol go to and from.
+func (f *Facts) subnetPeers(p rules.Protocol) []rules.Peer {
 	var out []rules.Peer
 	for _, c := range f.vSwitches() {
-		if hasFamily(need.Protocol, c) {
+		if hasFamily(p, c) {
 			out = append(out, c)
 		}
 	}

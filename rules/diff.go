@@ -43,6 +43,23 @@ func (s Set) Subtract(other Set) Set {
 	return Set{s.direction, s.diagram.Subtract(other.diagram)}
 }
 
+// Contains reports whether a flow is in s, which is of this workspace.
+func (ws *Workspace) Contains(s Set, f *Flow) bool {
+	point := ws.point(f)
+	return f.Direction == s.direction && s.in(ws).Lookup(&point) != 0
+}
+
+// Meet reports whether some flow is in both sets, which must be of one
+// direction.
+func (s Set) Meet(other Set) bool {
+	return !s.IsEmpty() && !other.IsEmpty() && s.diagram.Meets(other.diagram)
+}
+
+// Intersect returns the flows of both sets, which must be of one direction.
+func (s Set) Intersect(other Set) Set {
+	return Set{s.direction, s.diagram.Intersect(other.diagram)}
+}
+
 // Meets reports whether some flow of s is one of a need's, and returns one.
 func (ws *Workspace) Meets(s Set, n *Need, lists map[string]PrefixList) (Flow, bool, error) {
 	if n.Direction != s.direction {
@@ -141,6 +158,7 @@ func (ws *Workspace) region(example Flow, boxes []flowset.Box) Region {
 	for _, b := range touching(boxes) {
 		r.Peers = append(r.Peers, ws.peers(&b)...)
 	}
+	r.Peers = slices.CompactFunc(r.Peers, func(a, b string) bool { return a == anyOtherGroup && b == a })
 	return r
 }
 
@@ -168,6 +186,10 @@ func touching(boxes []flowset.Box) []flowset.Box {
 	return out
 }
 
+// anyOtherGroup stands for all groups that nothing names, whose numbers may lie
+// on both sides of one that something does.
+const anyOtherGroup = "any other group"
+
 func (ws *Workspace) peers(b *flowset.Box) []string {
 	if b.Space == flowset.Symbol4 || b.Space == flowset.Symbol6 {
 		var names []string
@@ -175,7 +197,7 @@ func (ws *Workspace) peers(b *flowset.Box) []string {
 			names = append(names, ws.symbol(n))
 		}
 		if len(names) == 0 {
-			return []string{"any other group"}
+			return []string{anyOtherGroup}
 		}
 		return names
 	}
