@@ -66,8 +66,8 @@ func (t *Tables) Expand(f *Facts, s Scope) (Expansion, error) {
 }
 
 // expand starts afresh.
-func (e expander) expand(rows []Row) Expansion {
-	e.hasRule, e.hasNeed = map[ruleKey]bool{}, map[needKey]bool{}
+func (e *expander) expand(rows []Row) Expansion {
+	e.out, e.hasRule, e.hasNeed = Expansion{}, map[ruleKey]bool{}, map[needKey]bool{}
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
 		e.rows(rows, d)
 	}
@@ -77,12 +77,13 @@ func (e expander) expand(rows []Row) Expansion {
 // tooManyNames reports whether a group made from the least-privilege rows would
 // name groups in more rules than it may. The recommended rows follow suit: both
 // profiles speak of the same needs.
-func (e expander) tooManyNames(rows []Row) bool {
+func (e *expander) tooManyNames(rows []Row) bool {
 	if len(e.facts.Others) > rules.MaxGroupPeers {
 		return true // each is named at least once
 	}
-	e.scope = LeastPrivilege
-	g := rules.Group{Ingress: e.expand(rows).Rules}
+	least := *e
+	least.scope = LeastPrivilege
+	g := rules.Group{Ingress: least.expand(rows).Rules}
 	return g.GroupPeers() > rules.MaxGroupPeers
 }
 

@@ -268,7 +268,7 @@ func (j *judge) findMissing(q *question) error {
 		it := newItem(q, m.Need.Direction)
 		it.ID, it.Severity, it.Component, it.Source = m.Need.ID, rules.High, m.Need.Component, m.Need.Source
 		it.Protocol, it.Ports, it.Peer = m.Need.Protocol.String(), m.Need.Ports.String(), m.Need.Peer.String()
-		it.Example = j.packet(q, &m.Example, &m.Need)
+		it.Example = q.packet(&m.Example, &m.Need)
 		it.Why = m.Need.Why + "; " + decided(&m.Verdict)
 		if m.OnlyUnknown {
 			it.ID = rules.UnknownMembers
@@ -388,7 +388,7 @@ func (j *judge) excessItem(q *question, e *rules.Excess, severity rules.Severity
 	it := newItem(q, e.Example.Direction)
 	it.ID, it.Severity = e.Verdict.By(), severity
 	it.Protocol, it.Ports, it.Peer = rules.AllProtocols.String(), rules.PortRange{}.String(), "any"
-	it.Example = j.packet(q, &e.Example, nil)
+	it.Example = q.packet(&e.Example, nil)
 	switch e.Verdict.Cause {
 	case rules.ByRule:
 		r := e.Verdict.Rule
@@ -503,7 +503,7 @@ func (j *judge) lintItem(q *question, f *rules.Finding) Item {
 	}
 	it.Source = it.Place.String()
 	if f.Example.Local.IsValid() {
-		it.Example = j.packet(q, &f.Example, nil)
+		it.Example = q.packet(&f.Example, nil)
 	}
 	return it
 }

@@ -10,7 +10,7 @@ import (
 // some interface really has, or an ordinary one of the same range, instead of
 // the first of the range. The verdict must stay the same, and so must whether
 // anybody needs the flow: that of an excess is nobody's need.
-func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *rules.Flow {
+func (q *question) packet(f *rules.Flow, need *rules.Need) *rules.Flow {
 	best := *f
 	want, needed := q.policy.Verdict(f), q.space.Contains(q.needed[f.Direction], f)
 	try := func(candidate rules.Flow) bool {
