@@ -352,7 +352,7 @@ func (j *judge) findExcess(q *question) error {
 			case ok:
 				e.Example, severity = worse.Example, rules.Low
 			}
-			j.excess.add(j.excessItem(q, &e, severity))
+			j.excess.add(q.excessItem(&e, severity))
 		}
 	}
 	return nil
@@ -384,7 +384,7 @@ func insiders() []rules.Rule {
 	return list
 }
 
-func (j *judge) excessItem(q *question, e *rules.Excess, severity rules.Severity) Item {
+func (q *question) excessItem(e *rules.Excess, severity rules.Severity) Item {
 	it := newItem(q, e.Example.Direction)
 	it.ID, it.Severity = e.Verdict.By(), severity
 	it.Protocol, it.Ports, it.Peer = rules.AllProtocols.String(), rules.PortRange{}.String(), "any"
@@ -439,7 +439,7 @@ func (j *judge) lint(q *question) error {
 		if (f.ID == rules.ShadowedRule || f.ID == rules.RedundantRule) && q.isRow(f.Rules[0]) {
 			continue // the tables say some things twice, and who follows them is not to blame
 		}
-		it := j.lintItem(q, f)
+		it := q.lintItem(f)
 		if removable(q, f, needed) {
 			r := f.Rules[0]
 			it.Fix = []rules.Edit{{Remove: true, Group: r.Group, Rule: r.Rule}}
@@ -489,7 +489,7 @@ func removable(q *question, f *rules.Finding, needed map[string]bool) bool {
 	return false
 }
 
-func (j *judge) lintItem(q *question, f *rules.Finding) Item {
+func (q *question) lintItem(f *rules.Finding) Item {
 	it := newItem(q, f.Direction)
 	it.ID, it.Severity, it.Why = f.ID, f.Severity, f.Why
 	if len(f.Rules) > 0 {
