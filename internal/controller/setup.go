@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/join"
 )
 
 // A job adds itself to a manager, whose cache the jobs share.
@@ -23,7 +24,9 @@ type job struct {
 }
 
 // jobs has them all.
-var jobs = []job{}
+var jobs = []job{
+	{"join", join.Add},
+}
 
 // Run runs every job until the context ends. Only one replica may do so at a
 // time: who calls it sees to that.
