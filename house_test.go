@@ -82,6 +82,7 @@ var floors = []floor{
 	{room: "/internal/controller", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
+	{room: "/hack/demo", never: slices.Concat(cloudless, serverless)},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: cloudless},
 }
