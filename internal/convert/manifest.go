@@ -29,7 +29,9 @@ type manifests struct {
 	hosts      []host
 	// poolSubnets name subnets of the VPC of a cluster that may not be read yet.
 	poolSubnets []poolSubnet
-	podCIDRs    []podCIDR
+	ranges      []clusterRange
+	// elders are pod ranges of clusters that are not read otherwise.
+	elders []clusterRange
 }
 
 // An object is what a reference names.
