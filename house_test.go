@@ -76,6 +76,8 @@ var floors = []floor{
 	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
+	{room: "/internal/gather", never: slices.Concat(cloudless, serverless)},
+	{room: "/internal/status", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controller", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},

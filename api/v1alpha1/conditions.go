@@ -73,6 +73,9 @@ const (
 	// ReasonPodGroups means that the host's cluster has groups for the
 	// interfaces of pods, which no own host can enforce.
 	ReasonPodGroups = "PodGroups"
+	// ReasonNameTaken means that the group to be made would have the name of
+	// one that is there already.
+	ReasonNameTaken = "NameTaken"
 	// ReasonInvalid means that today's schema refuses the object, which an
 	// earlier one let in.
 	ReasonInvalid = "Invalid"

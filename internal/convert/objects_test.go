@@ -18,7 +18,7 @@ import (
 func objectsOf(tb testing.TB, manifests []byte) *Objects {
 	tb.Helper()
 	var o Objects
-	for _, doc := range bytes.Split(manifests, []byte("\n---\n")) {
+	for doc := range bytes.SplitSeq(manifests, []byte("\n---\n")) {
 		raw, err := yaml.YAMLToJSON(doc)
 		if err != nil {
 			tb.Fatal(err)
@@ -126,45 +126,53 @@ func TestSound(t *testing.T) {
 		"Nothing": {"all is well", "", nil, []string{"one"}},
 		"MixedTypes": {
 			"a host wears what its pool wears", object1("Host", "two", "{nodePoolName: good, securityGroupNames: [advanced]}"),
-			[]string{"MixedTypes: Host two: two wears groups of two types: advanced is advanced, basic is basic; want one type"}, []string{"one"},
+			[]string{"MixedTypes: Host two: two wears groups of two types: advanced is advanced, basic is basic; want one type"},
+			[]string{"one"},
 		},
 		"PoolAndItsHosts": {
 			"hosts of a pool that makes no sense are not judged", object1("NodePool", "bad", "{clusterName: shop, securityGroup: {names: [gone]}}") + object1("Host", "two", "{nodePoolName: bad}"),
-			[]string{"NotFound: NodePool bad: /spec/securityGroup/names/0: there is no SecurityGroup gone"}, []string{"one"},
+			[]string{"NotFound: NodePool bad: /spec/securityGroup/names/0: there is no SecurityGroup gone"},
+			[]string{"one"},
 		},
 		"AddressConflict": {
 			"who came first keeps the address", object1("Host", "another", "{addresses: [10.0.0.1]}"),
-			[]string{"AddressConflict: Host another: /spec/addresses/0: address 10.0.0.1 is also that of host one, Host one"}, []string{"one"},
+			[]string{"AddressConflict: Host another: /spec/addresses/0: address 10.0.0.1 is also that of host one, Host one"},
+			[]string{"one"},
 		},
 		"Stages": {
 			"what is left out hides no other mistake", object1("Host", "two", "{nodePoolName: gone}") + object1("Host", "three", "{nodePoolName: good, securityGroupNames: [advanced]}"),
 			[]string{
 				"NotFound: Host two: /spec/nodePoolName: there is no NodePool gone",
 				"MixedTypes: Host three: three wears groups of two types: advanced is advanced, basic is basic; want one type",
-			}, []string{"one"},
+			},
+			[]string{"one"},
 		},
 		"OtherCluster": {
 			"a pool has one cluster",
 			object1("Cluster", "lab", "{vpcName: prod, network: {mode: Other}}") + object1("Host", "two", "{nodePoolName: good, clusterName: lab}"),
-			[]string{"OtherCluster: Host two: /spec/nodePoolName: node pool good belongs to cluster shop, not to lab"}, []string{"one"},
+			[]string{"OtherCluster: Host two: /spec/nodePoolName: node pool good belongs to cluster shop, not to lab"},
+			[]string{"one"},
 		},
 		"CIDROverlap": {
 			"pods are not in the VPC, nor services", object1("Cluster", "lab", "{vpcName: prod, network: {mode: Other, podCIDRs: [10.9.0.0/16], serviceCIDRs: [10.8.0.0/16]}}"),
 			[]string{
 				"CIDROverlap: Cluster lab: /spec/network/serviceCIDRs/0: service CIDR 10.8.0.0/16 overlaps 10.0.0.0/8 of VPC prod: want a range outside it",
 				"CIDROverlap: Cluster lab: /spec/network/podCIDRs/0: pod CIDR 10.9.0.0/16 overlaps 10.0.0.0/8 of VPC prod: want a range outside it",
-			}, nil,
+			},
+			nil,
 		},
 		"Group": {
 			"a group is not done without", object1("SecurityGroup", "web", "{vpcName: prod, ingress: [{protocol: ALL, peer: {groupName: advanced}}, {protocol: ALL, peer: {prefixListName: gone}}]}"),
 			[]string{
 				"AdvancedPeer: SecurityGroup web: /spec/ingress/0: group advanced is advanced, and no rule may name an advanced group: use its addresses",
 				"NotFound: SecurityGroup web: /spec/ingress/1: there is no PrefixList gone",
-			}, nil,
+			},
+			nil,
 		},
 		"Alone": {
 			"what one object shows has no reason of its own", object1("SecurityGroup", "web", "{vpcName: prod, ingress: [{protocol: TCP, peer: {cidr: 10.0.0.0/8}}]}"),
-			[]string{": SecurityGroup web: /spec/ingress/0/ports: protocol TCP must name its ports: want FIRST/LAST such as 1/65535, not -1/-1"}, nil,
+			[]string{": SecurityGroup web: /spec/ingress/0/ports: protocol TCP must name its ports: want FIRST/LAST such as 1/65535, not -1/-1"},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
