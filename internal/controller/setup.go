@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/advice"
 	"ringfence.dev/ringfence/internal/controller/cluster"
 	"ringfence.dev/ringfence/internal/controller/group"
 	"ringfence.dev/ringfence/internal/gather"
@@ -31,12 +32,14 @@ func jobs() []job {
 	return []job{
 		{"cluster", cluster.Add},
 		{"group", group.Add},
+		{"advice", advice.Add},
 	}
 }
 
 // Run runs every job until the context ends. Only one replica may do so at a
 // time: who calls it sees to that.
 func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
+	ctrl.SetLogger(log) // what the library says outside of every job
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("cannot name the kinds: %w", err)

@@ -46,7 +46,12 @@ func (b *builder) checkReferences() []error {
 	there := b.objects()
 	var mistakes []error
 	report := func(r reference) {
-		if !there[r.object] {
+		cluster, strange := b.manifests.strange[r.name]
+		switch {
+		case there[r.object]:
+		case strange && r.kind == v1alpha1.KindNodePool:
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, r.place, "node pool %s belongs to cluster %s", r.name, cluster))
+		default:
 			mistakes = append(mistakes, mistake(v1alpha1.ReasonNotFound, r.place, "there is no %s%s", r.object, b.where()))
 		}
 	}

@@ -32,6 +32,8 @@ type manifests struct {
 	ranges      []clusterRange
 	// elders are pod ranges of clusters that are not read otherwise.
 	elders []clusterRange
+	// strange has the clusters of node pools that are not read otherwise.
+	strange map[string]string
 }
 
 // An object is what a reference names.

@@ -24,6 +24,9 @@ type Objects struct {
 	// Elders are clusters that were there before, of which only the pod CIDRs
 	// count: those of Clusters must not overlap them within one VPC.
 	Elders []*v1alpha1.Cluster
+	// Strange are node pools of clusters that are not here. A host that names
+	// one is told whose it is.
+	Strange []*v1alpha1.NodePool
 }
 
 // FromObjects reads and cross-checks objects as [Parse] does files. Places in
@@ -33,6 +36,10 @@ type Objects struct {
 func FromObjects(o *Objects) (*Inventory, error) {
 	b := builder{live: true}
 	b.manifests.elders = eldersOf(o.Elders)
+	b.manifests.strange = make(map[string]string, len(o.Strange))
+	for _, p := range o.Strange {
+		b.manifests.strange[p.Name] = p.Spec.ClusterName
+	}
 	mistakes := slices.Concat(
 		readAll(&b, o.VPCs, v1alpha1.KindVPC, (*reader).vpc),
 		readAll(&b, o.PrefixLists, v1alpha1.KindPrefixList, (*reader).prefixList),

@@ -47,7 +47,6 @@ func Cluster(ctx context.Context, from client.Reader, key types.NamespacedName) 
 	}
 	u := &Unit{Cluster: c, Own: map[string]*v1alpha1.Host{}, Groups: map[string]*v1alpha1.SecurityGroup{}, Bare: map[string]bool{}}
 	u.Objects.Clusters = []*v1alpha1.Cluster{c}
-	u.Objects.VPCs = some(get[v1alpha1.VPC](r, c.Spec.VPCName))
 	u.Objects.NodePools = list[v1alpha1.NodePool](r, &v1alpha1.NodePoolList{}, byCluster, c.Name)
 	u.elders(r)
 	u.hosts(r)
@@ -70,28 +69,38 @@ func (u *Unit) elders(r *reader) {
 
 func (u *Unit) hosts(r *reader) {
 	own := list[v1alpha1.Host](r, &v1alpha1.HostList{}, byCluster, u.Cluster.Name)
+	pools := map[string]bool{"": true}
 	for _, p := range u.Objects.NodePools {
+		pools[p.Name] = true
 		own = append(own, list[v1alpha1.Host](r, &v1alpha1.HostList{}, byPool, p.Name)...)
 	}
 	for _, h := range own {
-		if u.Own[h.Name] == nil {
-			u.Own[h.Name] = h
-			u.Objects.Hosts = append(u.Objects.Hosts, h)
+		// One that names another cluster is that one's, whatever its pool is.
+		if u.Own[h.Name] != nil || h.Spec.ClusterName != "" && h.Spec.ClusterName != u.Cluster.Name {
+			continue
+		}
+		u.Own[h.Name] = h
+		u.Objects.Hosts = append(u.Objects.Hosts, h)
+		if name := h.Spec.NodePoolName; !pools[name] {
+			pools[name] = true
+			u.Objects.Strange = append(u.Objects.Strange, some(get[v1alpha1.NodePool](r, name))...)
 		}
 	}
 }
 
 // groups reads those that somebody of the cluster uses, and bare those that
-// their rules and the exposures name; and the prefix lists of both.
+// their rules and the exposures name; the VPCs of the former, and prefix lists.
 func (u *Unit) groups(r *reader) {
 	lists := exposedLists(u.Cluster)
 	peers := exposedGroups(u.Cluster)
+	vpcs := []string{u.Cluster.Spec.VPCName}
 	for _, name := range u.used() {
 		g := get[v1alpha1.SecurityGroup](r, name)
 		if g == nil {
 			continue
 		}
 		u.Groups[name] = g
+		vpcs = append(vpcs, g.Spec.VPCName)
 		lists = append(lists, Lists(g)...)
 		peers = append(peers, Peers(g)...)
 	}
@@ -105,6 +114,9 @@ func (u *Unit) groups(r *reader) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Groups)) {
 		u.Objects.SecurityGroups = append(u.Objects.SecurityGroups, u.Groups[name])
+	}
+	for _, name := range names(vpcs) {
+		u.Objects.VPCs = append(u.Objects.VPCs, some(get[v1alpha1.VPC](r, name))...)
 	}
 	for _, name := range names(lists) {
 		u.Objects.PrefixLists = append(u.Objects.PrefixLists, some(get[v1alpha1.PrefixList](r, name))...)

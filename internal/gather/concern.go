@@ -35,6 +35,9 @@ func Clusters(ctx context.Context, from client.Reader, o client.Object) []types.
 		found = r.concernedBy(o.Spec.SecurityGroupName)
 	case *v1alpha1.VPC:
 		found = r.inVPC(o.Name)
+		for _, g := range list[v1alpha1.SecurityGroup](r, &v1alpha1.SecurityGroupList{}, byVPC, o.Name) {
+			found = append(found, r.using(g.Name)...)
+		}
 	case *v1alpha1.PrefixList:
 		for _, c := range list[v1alpha1.Cluster](r, &v1alpha1.ClusterList{}, byList, o.Name) {
 			found = append(found, c.Name)

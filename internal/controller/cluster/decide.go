@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -254,7 +255,7 @@ func (d *decider) cluster(now metav1.Time) {
 		out.SecurityGroupName = d.inv.Clusters[0].Group
 		groups = append(slices.Clone(d.inv.Clusters[0].PodGroups), out.SecurityGroupName)
 	}
-	ready := d.ready(groups, "", accepted, c.Generation)
+	ready := d.ready(c.Status.Conditions, groups, "", accepted)
 	if c.DeletionTimestamp != nil {
 		ready = status.False(v1alpha1.ConditionReady, v1alpha1.ReasonDeleting, "the cluster is being deleted", c.Generation)
 	}
@@ -283,7 +284,7 @@ func (d *decider) pool(o *v1alpha1.NodePool, now metav1.Time) v1alpha1.NodePoolS
 			out.SecurityGroupName = gather.PoolGroup(o)
 		}
 	}
-	ready := d.ready(out.EffectiveSecurityGroupNames, o.Name, accepted, o.Generation)
+	ready := d.ready(o.Status.Conditions, out.EffectiveSecurityGroupNames, o.Name, accepted)
 	if o.DeletionTimestamp != nil {
 		ready = status.False(v1alpha1.ConditionReady, v1alpha1.ReasonDeleting, "the node pool is being deleted", o.Generation)
 	}
@@ -323,15 +324,22 @@ func acceptance(mistakes []*convert.InputError, generation int64) metav1.Conditi
 	return status.False(v1alpha1.ConditionAccepted, reason, status.Lines(texts, maxMessage), generation)
 }
 
-// ready is the condition Ready of a cluster, or of one of its node pools.
-func (d *decider) ready(groups []string, pool string, accepted metav1.Condition, generation int64) metav1.Condition {
+// ready is the condition Ready of a cluster, or of one of its node pools, which
+// has said something before.
+func (d *decider) ready(said []metav1.Condition, groups []string, pool string, accepted metav1.Condition) metav1.Condition {
+	generation := accepted.ObservedGeneration
+	was := meta.IsStatusConditionTrue(said, v1alpha1.ConditionReady)
 	if accepted.Status != metav1.ConditionTrue || len(d.fatal) > 0 {
 		return status.False(v1alpha1.ConditionReady, v1alpha1.ReasonNotAccepted, "it is not accepted, or its cluster is not: see condition Accepted", generation)
 	}
 	slices.Sort(groups)
 	var pending []string
 	for _, name := range groups {
-		if err := carries(d.unit.Groups[name], d.unit.Cluster.Name, pool); err != nil {
+		err := carries(d.unit.Groups[name], d.unit.Cluster.Name, pool)
+		if err == nil && !was && !d.written(name) {
+			err = errors.New("does not have its rules yet")
+		}
+		if err != nil {
 			pending = append(pending, fmt.Sprintf("security group %s %v", name, err))
 		}
 	}
@@ -339,6 +347,12 @@ func (d *decider) ready(groups []string, pool string, accepted metav1.Condition,
 		return status.False(v1alpha1.ConditionReady, v1alpha1.ReasonGroupPending, status.Lines(pending, maxMessage), generation)
 	}
 	return status.True(v1alpha1.ConditionReady, v1alpha1.ReasonGroupInUse, "", generation)
+}
+
+// written reports whether a group has the system rules that it shall have.
+func (d *decider) written(group string) bool {
+	i := slices.IndexFunc(d.out.groups, func(g groupDecision) bool { return g.name == group })
+	return i < 0 || d.out.groups[i].have != nil && rulesOf(d.out.groups[i].have).equal(d.out.groups[i].rules)
 }
 
 // carries tells what a group lacks to be protected for a cluster, or for one of

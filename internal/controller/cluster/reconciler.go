@@ -7,10 +7,8 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
@@ -29,10 +27,6 @@ import (
 // owner owns the system rules of the groups that are made here, and everything
 // in the status of Clusters and NodePools but the advice.
 const owner status.Owner = "ringfence-cluster"
-
-// again is how long to wait after somebody else was faster, until the cache has
-// seen it too.
-const again = 100 * time.Millisecond
 
 // Add adds the job to a manager, whose cache has the indexes of package gather.
 func Add(m manager.Manager) error {
@@ -58,14 +52,9 @@ type reconciler struct {
 	clock  clock.PassiveClock
 }
 
-// Reconcile implements reconcile.Reconciler. Another writer was faster: whatever
-// it wrote is an event, so there is nothing to do now.
+// Reconcile implements reconcile.Reconciler.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	err := r.reconcile(ctx, request.NamespacedName)
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
-		return reconcile.Result{RequeueAfter: again}, nil
-	}
-	return reconcile.Result{}, err
+	return status.Result(ctx, r.reconcile(ctx, request.NamespacedName))
 }
 
 func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) error {

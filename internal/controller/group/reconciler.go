@@ -9,7 +9,6 @@ package group
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,10 +30,6 @@ import (
 // owner owns the status of SecurityGroups but for their system rules, their held
 // removals and the advice.
 const owner status.Owner = "ringfence-group"
-
-// again is how long to wait after somebody else was faster, until the cache has
-// seen it too.
-const again = 100 * time.Millisecond
 
 // Add adds the job to a manager, whose cache has the indexes of package gather.
 func Add(m manager.Manager) error {
@@ -60,11 +55,7 @@ type reconciler struct {
 
 // Reconcile implements reconcile.Reconciler.
 func (r *reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	err := r.reconcile(ctx, request.NamespacedName)
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return reconcile.Result{RequeueAfter: again}, nil
-	}
-	return reconcile.Result{}, err
+	return status.Result(ctx, r.reconcile(ctx, request.NamespacedName))
 }
 
 func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) error {
