@@ -88,6 +88,22 @@ func TestAccepted(t *testing.T) {
 			),
 			&v1alpha1.Host{}, "h", "PodGroups: pods have groups pods, which a host of your own cannot enforce", false,
 		},
+		"LoneHostMixedTypes": {
+			all(manifest("SecurityGroup", "adv", advanced), manifest("SecurityGroup", "basic", "{vpcName: prod}"), manifest("Host", "h", "{securityGroupNames: [adv, basic]}")),
+			&v1alpha1.Host{}, "h", "MixedTypes: h wears groups of two types", false,
+		},
+		"LoneHostOfNoCluster": {
+			manifest("Host", "h", "{clusterName: gone}"),
+			&v1alpha1.Host{}, "h", "NotFound: /spec/clusterName: there is no Cluster gone", false,
+		},
+		"LoneHostOfLonePool": {
+			all(manifest("NodePool", "workers", "{clusterName: gone}"), manifest("Host", "h", "{nodePoolName: workers}")),
+			&v1alpha1.Host{}, "h", "NotFound: node pool workers is of cluster gone, which is not there", false,
+		},
+		"LonePool": {
+			manifest("NodePool", "workers", "{clusterName: gone}"),
+			&v1alpha1.NodePool{}, "workers", "NotFound: /spec/clusterName: there is no Cluster gone", false,
+		},
 		"BrokenGroupSpoilsItsCluster": {
 			all(manifest("SecurityGroup", "web", "{vpcName: prod, ingress: [{protocol: ALL, peer: {prefixListName: gone}}]}"), manifest("NodePool", "workers", "{clusterName: shop, securityGroup: {names: [web]}}")),
 			&v1alpha1.Cluster{}, "shop", "NotFound: SecurityGroup web: /spec/ingress/0: there is no PrefixList gone", true,

@@ -112,15 +112,6 @@ func (r room) group(name string) *v1alpha1.SecurityGroup {
 	return g
 }
 
-func (r room) cluster(name string) *v1alpha1.Cluster {
-	r.t.Helper()
-	c, err := fetch[v1alpha1.Cluster](r.t.Context(), r, name)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return c
-}
-
 // conditionsOf returns the conditions of an object of ours.
 func conditionsOf(o client.Object) []metav1.Condition {
 	switch o := o.(type) {

@@ -53,3 +53,8 @@ func HostChanged() predicate.Predicate {
 			(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil)
 	}}
 }
+
+// ComesOrGoes lets pass that an object is there, and that it is there no more.
+func ComesOrGoes() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+}

@@ -16,10 +16,10 @@ const again = 100 * time.Millisecond
 // faster, or that the controllers are stopping, is none: it comes again without
 // a word.
 func Result(ctx context.Context, err error) (reconcile.Result, error) {
-	if ctx.Err() != nil {
-		return reconcile.Result{}, nil
-	}
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
+	switch {
+	case ctx.Err() != nil:
+		err = nil
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err):
 		return reconcile.Result{RequeueAfter: again}, nil
 	}
 	return reconcile.Result{}, err

@@ -31,6 +31,14 @@ type verdict struct {
 	excess map[string]map[string]string
 }
 
+// groups returns the excess by group, never nil.
+func (v *verdict) groups() map[string]map[string]string {
+	if v == nil || v.excess == nil {
+		return map[string]map[string]string{}
+	}
+	return v.excess
+}
+
 // worse reports whether the verdict has bad news, beside what is said already.
 func (v *verdict) worse(said []metav1.Condition) bool {
 	for _, c := range []metav1.Condition{v.needsMet, v.tight} {

@@ -105,9 +105,12 @@ func (a *adviser) cluster(ctx context.Context, key types.NamespacedName) (time.D
 		return 0, a.remember(ctx, key, nil)
 	}
 	v := judgeCluster(unit.Cluster, &unit.Objects, a.tables)
-	if wait := a.settle(key, v.worse(unit.Cluster.Status.Conditions)); wait > 0 {
-		return wait, nil
+	if v.worse(unit.Cluster.Status.Conditions) {
+		if wait := a.settle(key); wait > 0 {
+			return wait, nil
+		}
 	}
+	delete(a.since, key)
 	if err := a.say(ctx, unit.Cluster, unit.Cluster.Status.Conditions, v.needsMet, v.tight); err != nil {
 		return 0, err
 	}
@@ -119,11 +122,7 @@ func (a *adviser) cluster(ctx context.Context, key types.NamespacedName) (time.D
 const settled = 300 * time.Millisecond
 
 // settle returns how long to wait with bad news.
-func (a *adviser) settle(key types.NamespacedName, worse bool) time.Duration {
-	if !worse {
-		delete(a.since, key)
-		return 0
-	}
+func (a *adviser) settle(key types.NamespacedName) time.Duration {
 	now := a.clock.Now()
 	first, ok := a.since[key]
 	if !ok {
@@ -155,21 +154,12 @@ func (a *adviser) remember(ctx context.Context, key types.NamespacedName, v *ver
 
 // changed returns the groups of which two verdicts say different things, sorted.
 func changed(before, after *verdict) []string {
-	var old, new map[string]map[string]string
-	if before != nil {
-		old = before.excess
-	}
-	if after != nil {
-		new = after.excess
-	}
-	all := maps.Clone(old)
-	if all == nil {
-		all = map[string]map[string]string{}
-	}
-	maps.Copy(all, new)
+	was, is := before.groups(), after.groups()
+	all := maps.Clone(was)
+	maps.Copy(all, is)
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name string) bool {
-		x, inOld := old[name]
-		y, inNew := new[name]
+		x, inOld := was[name]
+		y, inNew := is[name]
 		return inOld == inNew && maps.Equal(x, y)
 	})
 }

@@ -35,6 +35,9 @@ func Add(m manager.Manager) error {
 		return err
 	}
 	r := &reconciler{client: m.GetClient(), tables: tables, clock: clock.RealClock{}}
+	if err := r.addLone(m); err != nil {
+		return err
+	}
 	concerned := gather.Fold(m.GetClient(), gather.Clusters)
 	return ctrl.NewControllerManagedBy(m).Named("cluster").
 		Watches(&v1alpha1.Cluster{}, concerned).
