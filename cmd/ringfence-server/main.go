@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,8 +14,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"ringfence.dev/ringfence/api/crds"
 	"ringfence.dev/ringfence/internal/controller"
@@ -39,20 +42,51 @@ func main() {
 	}
 }
 
+// A program is what the flags fill in: a control plane of our own, or with a
+// kubeconfig the controllers alone.
+type program struct {
+	own   controlplane.Config
+	guest controlplane.GuestConfig
+	file  string
+	level slog.Level
+}
+
+// ownFlags are those that make no sense with --kubeconfig.
+func ownFlags() []string {
+	return []string{"data-dir", "listen", "names", "etcd-servers", "etcd-ca-file", "etcd-cert-file", "etcd-key-file", "audit-log"}
+}
+
 func command() *cobra.Command {
-	cfg := controlplane.Config{CRDs: crds.Files}
-	var file string
-	level := slog.LevelInfo
-	cfg.Defaults()
+	p := &program{
+		own:   controlplane.Config{CRDs: crds.Files},
+		guest: controlplane.GuestConfig{CRDs: crds.Files, Metrics: metrics.Registry},
+		level: slog.LevelInfo,
+	}
+	p.own.Defaults()
 	cmd := &cobra.Command{
-		Use:           "ringfence-server --data-dir DIR",
-		Short:         "The control plane of Ringfence",
-		Long:          "The control plane of Ringfence. Each flag may also be a variable (--data-dir: RINGFENCE_DATA_DIR)\nor a line of the file given by --config (data-dir: ...). The flag wins, then the variable.",
+		Use:   "ringfence-server (--data-dir DIR | --kubeconfig FILE)",
+		Short: "The control plane of Ringfence",
+		Long: "The control plane of Ringfence: an API server with its store inside, and the controllers. Or, with\n--kubeconfig, only the controllers, on an API server that is there already.\n\n" +
+			"Each flag may also be a variable (--data-dir: RINGFENCE_DATA_DIR) or a line of the file given by\n--config (data-dir: ...). The flag wins, then the variable.",
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
-	f := cmd.Flags()
+	p.register(cmd.Flags())
+	cmd.AddCommand(&cobra.Command{
+		Use:   "manifests",
+		Short: "Print the definitions, roles and policies that the server installs, for kubectl",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return controlplane.Manifests(crds.Files, cmd.OutOrStdout())
+		},
+	})
+	return cmd
+}
+
+func (p *program) register(f *pflag.FlagSet) {
+	cfg := &p.own
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "folder for certificates, objects and admin.kubeconfig; made when absent")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address and port of the API; port 0 takes a free one")
 	f.StringSliceVar(&cfg.Names, "names", cfg.Names, "more DNS names and addresses for the serving certificate")
@@ -61,26 +95,46 @@ func command() *cobra.Command {
 	f.StringVar(&cfg.EtcdCertFile, "etcd-cert-file", cfg.EtcdCertFile, "client certificate for the external etcd")
 	f.StringVar(&cfg.EtcdKeyFile, "etcd-key-file", cfg.EtcdKeyFile, "its key")
 	f.StringVar(&cfg.AuditLog, "audit-log", cfg.AuditLog, "file to log every write to; - for standard output, empty for none")
-	f.StringVar(&file, "config", "", "YAML file with any of these settings")
-	f.TextVar(&level, "log-level", level, "debug, info, warn or error; debug includes what Kubernetes says")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := settings.Environment(f, os.LookupEnv); err != nil {
-			return err
+	f.StringVar(&p.guest.Kubeconfig, "kubeconfig", "", "run only the controllers, on the API server of this kubeconfig")
+	f.StringVar(&p.guest.HealthListen, "health-listen", "", "with --kubeconfig: address and port of /readyz, /livez and /metrics, plain HTTP (default 127.0.0.1:8081)")
+	f.StringVar(&p.file, "config", "", "YAML file with any of these settings")
+	f.TextVar(&p.level, "log-level", p.level, "debug, info, warn or error; debug includes what Kubernetes says")
+}
+
+func (p *program) run(cmd *cobra.Command) error {
+	f := cmd.Flags()
+	if err := settings.Environment(f, os.LookupEnv); err != nil {
+		return err
+	}
+	if err := readFile(cmd, p.file); err != nil {
+		return err
+	}
+	log := logging(p.level)
+	controllers := []controlplane.Controller{func(ctx context.Context, config *rest.Config) error {
+		return controller.Run(ctx, config, log.WithName("controllers"))
+	}}
+	p.own.Log, p.guest.Log = log, log
+	p.own.Controllers, p.guest.Controllers = controllers, controllers
+	if p.guest.Kubeconfig == "" {
+		if f.Changed("health-listen") {
+			return errors.New("health-listen goes with kubeconfig: a server with its own API has /readyz, /livez and /metrics there")
 		}
-		if err := readFile(cmd, file); err != nil {
-			return err
-		}
-		cfg.Log = logging(level)
-		cfg.Controllers = []controlplane.Controller{func(ctx context.Context, config *rest.Config) error {
-			return controller.Run(ctx, config, cfg.Log.WithName("controllers"))
-		}}
-		server, err := controlplane.New(cfg)
+		server, err := controlplane.New(p.own)
 		if err != nil {
 			return err
 		}
 		return server.Run(cmd.Context())
 	}
-	return cmd
+	for _, name := range ownFlags() {
+		if f.Changed(name) {
+			return fmt.Errorf("%s and kubeconfig exclude each other: with kubeconfig the API server is somebody else's, and its store too", name)
+		}
+	}
+	guest, err := controlplane.NewGuest(p.guest)
+	if err != nil {
+		return err
+	}
+	return guest.Run(cmd.Context())
 }
 
 func readFile(cmd *cobra.Command, file string) error {

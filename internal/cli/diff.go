@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,13 +95,20 @@ func (cmd *diffCommand) read(c *cobra.Command, path string, tables *profiles.Tab
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, err
 	}
-	return judge.Complete(inv, tables)
+	if inv, err = judge.Complete(inv, tables); err != nil || cmd.only == "" {
+		return inv, err
+	}
+	one := *inv
+	one.Clusters = slices.DeleteFunc(slices.Clone(inv.Clusters), func(c convert.Cluster) bool { return c.ID != cmd.only })
+	return &one, nil
 }
 
 // The JSON form of a comparison. Its names are a contract.
 type jsonComparison struct {
 	Changes []jsonDifference `json:"changes"`
 	Notes   []string         `json:"notes"`
+	// Incomplete is true if something could not be compared.
+	Incomplete bool `json:"incomplete"`
 }
 
 type jsonDifference struct {
@@ -135,7 +143,7 @@ type jsonNeedChange struct {
 }
 
 func comparisonOf(c *judge.Comparison) jsonComparison {
-	out := jsonComparison{Changes: []jsonDifference{}, Notes: append([]string{}, c.Notes...)}
+	out := jsonComparison{Changes: []jsonDifference{}, Notes: append([]string{}, c.Notes...), Incomplete: c.Incomplete}
 	for i := range c.Differences {
 		d := &c.Differences[i]
 		out.Changes = append(out.Changes, jsonDifference{
@@ -178,7 +186,11 @@ func writeComparison(p *printer, c *judge.Comparison) {
 		changed = true
 		writeDifference(p, d)
 	}
-	if !changed {
+	switch {
+	case changed:
+	case c.Incomplete:
+		p.printf("%s\n", p.paint(styleYellow, "no flow opens or closes in what could be compared, and some could not"))
+	default:
 		p.printf("%s\n", p.paint(styleGreen, "no flow opens or closes"))
 	}
 	for _, n := range c.Notes {

@@ -322,3 +322,22 @@ func TestMovesToExisting(t *testing.T) {
 	r.delete(&v1alpha1.SecurityGroup{}, "web")
 	r.gone(&v1alpha1.SecurityGroup{}, "web")
 }
+
+// TestGroupsThatNameEachOther deletes a cluster and its pool, whose groups have
+// rules about each other: both groups go.
+func TestGroupsThatNameEachOther(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t)
+	r.apply(all(network, terway("shop", "{profile: LeastPrivilege}"), manifest("NodePool", "workers", "{clusterName: shop, securityGroup: {type: Basic}}")))
+	r.ready("shop")
+	r.says(&v1alpha1.NodePool{}, "workers", "Ready=True/GroupInUse")
+	for _, pair := range [][2]string{{"shop", "shop-workers"}, {"shop-workers", "shop"}} {
+		if !slices.ContainsFunc(printed(r.group(pair[0])), func(rule printedRule) bool { return rule.Peer == pair[1] }) {
+			t.Errorf("group %s has no rule about %s", pair[0], pair[1])
+		}
+	}
+	r.delete(&v1alpha1.NodePool{}, "workers")
+	r.delete(&v1alpha1.Cluster{}, "shop")
+	r.gone(&v1alpha1.SecurityGroup{}, "shop-workers")
+	r.gone(&v1alpha1.SecurityGroup{}, "shop")
+}

@@ -18,6 +18,7 @@ import (
 	"ringfence.dev/ringfence/internal/controller/advice"
 	"ringfence.dev/ringfence/internal/controller/cluster"
 	"ringfence.dev/ringfence/internal/controller/group"
+	"ringfence.dev/ringfence/internal/controller/join"
 	"ringfence.dev/ringfence/internal/gather"
 )
 
@@ -33,6 +34,7 @@ func jobs() []job {
 		{"cluster", cluster.Add},
 		{"group", group.Add},
 		{"advice", advice.Add},
+		{"join", join.Add},
 	}
 }
 

@@ -54,14 +54,16 @@ type installer struct {
 	dynamic             dynamic.Interface
 	client              kubernetes.Interface
 	log                 logr.Logger
+	// guest is set on somebody else's API server, where we may lack rights.
+	guest bool
 }
 
-func newInstaller(cfg *Config, loopback *rest.Config) (*installer, error) {
-	i := &installer{log: cfg.Log}
+func newInstaller(crds fs.FS, log logr.Logger, config *rest.Config) (*installer, error) {
+	i := &installer{log: log}
 	var err error
 	own := []fs.FS{basics}
-	if cfg.CRDs != nil {
-		if i.definitions, err = readObjects(cfg.CRDs); err != nil {
+	if crds != nil {
+		if i.definitions, err = readObjects(crds); err != nil {
 			return nil, fmt.Errorf("cannot read the resource definitions: %w", err)
 		}
 		own = []fs.FS{policies, basics} // the canary last
@@ -73,10 +75,10 @@ func newInstaller(cfg *Config, loopback *rest.Config) (*installer, error) {
 		}
 		i.others = append(i.others, objects...)
 	}
-	if i.dynamic, err = dynamic.NewForConfig(loopback); err != nil {
+	if i.dynamic, err = dynamic.NewForConfig(config); err != nil {
 		return nil, err
 	}
-	i.client, err = kubernetes.NewForConfig(loopback)
+	i.client, err = kubernetes.NewForConfig(config)
 	return i, err
 }
 
@@ -134,9 +136,22 @@ func (i *installer) apply(ctx context.Context) error {
 // others stay theirs.
 func (i *installer) put(ctx context.Context, object *unstructured.Unstructured) error {
 	_, err := i.resource(object).Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: owner, Force: true})
+	if i.guest && apierrors.IsForbidden(err) {
+		return i.leave(ctx, object, err)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot install %s %s: %w", object.GetKind(), object.GetName(), err)
 	}
+	return nil
+}
+
+// leave makes do with what somebody with more rights has installed.
+func (i *installer) leave(ctx context.Context, object *unstructured.Unstructured, refusal error) error {
+	if _, err := i.resource(object).Get(ctx, object.GetName(), metav1.GetOptions{}); err != nil {
+		return fmt.Errorf("cannot install %s %s, and it is not there: %w; give these credentials more rights, or let an administrator run: ringfence-server manifests | kubectl apply --server-side -f -",
+			object.GetKind(), object.GetName(), refusal)
+	}
+	i.log.V(1).Info("no right to upgrade this; left as it is", "kind", object.GetKind(), "name", object.GetName())
 	return nil
 }
 
@@ -173,6 +188,10 @@ func (i *installer) inForce(ctx context.Context) error {
 	_, err := i.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).
 		Create(ctx, canary, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	var refused *apierrors.StatusError
+	if i.guest && apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create resource") {
+		i.log.Info("cannot ask whether the policies are in force: no right to create ConfigMaps in kube-system", "answer", err.Error())
+		return nil
+	}
 	if !errors.As(err, &refused) || refused.ErrStatus.Details == nil || len(refused.ErrStatus.Details.Causes) == 0 {
 		return errors.Join(errors.New("the policies are not in force yet"), err)
 	}
@@ -185,17 +204,29 @@ func (i *installer) inForce(ctx context.Context) error {
 	return nil
 }
 
+// Manifests writes all that a server installs, as YAML for kubectl: definitions
+// first, the canary last. Nil definitions leave out what looks into them.
+func Manifests(crds fs.FS, to io.Writer) error {
+	sources := []fs.FS{basics}
+	if crds != nil {
+		sources = []fs.FS{crds, policies, basics}
+	}
+	for _, files := range sources {
+		err := eachFile(files, func(name string, text []byte) error {
+			_, err := fmt.Fprintf(to, "---\n# %s\n%s\n", path.Base(name), bytes.TrimSpace(text))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("cannot write the manifests: %w", err)
+		}
+	}
+	return nil
+}
+
 // readObjects reads every object of every YAML file, in the order of the names.
 func readObjects(files fs.FS) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || path.Ext(name) != ".yaml" {
-			return err
-		}
-		text, err := fs.ReadFile(files, name)
-		if err != nil {
-			return err
-		}
+	err := eachFile(files, func(name string, text []byte) error {
 		found, err := decode(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -204,6 +235,20 @@ func readObjects(files fs.FS) ([]*unstructured.Unstructured, error) {
 		return nil
 	})
 	return objects, err
+}
+
+// eachFile reads the YAML files, in the order of their names.
+func eachFile(files fs.FS, do func(name string, text []byte) error) error {
+	return fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".yaml" {
+			return err
+		}
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		return do(name, text)
+	})
 }
 
 func decode(text []byte) ([]*unstructured.Unstructured, error) {

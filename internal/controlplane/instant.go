@@ -139,11 +139,14 @@ func (i *instant) held(ctx context.Context, namespace, name string) (string, err
 	return "", nil
 }
 
-// namesPeer reports whether a rule of a group names another one.
+// namesPeer reports whether a rule of a group names another one. System rules of
+// a group that no cluster uses hold nothing.
 func namesPeer(group unstructured.Unstructured, name string) bool {
-	return slices.ContainsFunc([][]string{
-		{"spec", "ingress"}, {"spec", "egress"}, {"status", "systemIngress"}, {"status", "systemEgress"},
-	}, func(path []string) bool {
+	paths := [][]string{{"spec", "ingress"}, {"spec", "egress"}}
+	if users, _, err := unstructured.NestedSlice(group.Object, "status", "clusters"); err != nil || len(users) > 0 {
+		paths = append(paths, []string{"status", "systemIngress"}, []string{"status", "systemEgress"})
+	}
+	return slices.ContainsFunc(paths, func(path []string) bool {
 		list, _, err := unstructured.NestedSlice(group.Object, path...)
 		return err == nil && slices.ContainsFunc(list, func(rule any) bool {
 			fields, _ := rule.(map[string]any)

@@ -94,8 +94,15 @@ func elect(ctx context.Context, lock resourcelock.Interface, work func(context.C
 func (s *Server) controllers(ctx context.Context, loopback *rest.Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return housekeeping(ctx, loopback, s.certs) })
-	for _, run := range s.cfg.Controllers {
-		group.Go(func() error { return run(ctx, s.ControllersClient()) })
+	group.Go(func() error { return runAll(ctx, s.cfg.Controllers, s.ControllersClient()) })
+	return group.Wait()
+}
+
+// runAll runs controllers until the context ends or one of them fails.
+func runAll(ctx context.Context, controllers []Controller, config *rest.Config) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range controllers {
+		group.Go(func() error { return run(ctx, config) })
 	}
 	return group.Wait()
 }

@@ -132,11 +132,20 @@ func (i issuer) authority(file, name string) (pair, error) {
 // leaf loads a certificate, or makes one where the old one does not do.
 func (i issuer) leaf(file string, by *pair, want *x509.Certificate) (pair, error) {
 	p, err := i.load(file)
-	if err == nil && i.fits(p.cert, by.cert, want) {
+	if err == nil && i.fits(p.cert, by.cert, want) && bytes.HasSuffix(p.certPEM, chain(by, want)) {
 		return p, nil
 	}
 	want.KeyUsage = x509.KeyUsageDigitalSignature
 	return i.make(file, by, want, leafLife)
+}
+
+// chain is what a server shows after its own certificate: the authority's, so
+// that who knows only the hash of that one's key (a joining host) can verify both.
+func chain(by *pair, want *x509.Certificate) []byte {
+	if !slices.Contains(want.ExtKeyUsage, x509.ExtKeyUsageServerAuth) {
+		return nil
+	}
+	return by.certPEM
 }
 
 func (i issuer) fits(have, by, want *x509.Certificate) bool {
@@ -211,7 +220,7 @@ func (i issuer) make(file string, by *pair, want *x509.Certificate, life time.Du
 	if err != nil {
 		return pair{}, err
 	}
-	p.certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	p.certPEM = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), chain(by, want)...)
 	p.keyPEM = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
 	if err := writeFile(p.keyFile, p.keyPEM, 0o600); err != nil {
 		return pair{}, err

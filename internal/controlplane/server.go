@@ -137,7 +137,7 @@ func (s *Server) serve(ctx context.Context, api *api, store *etcd) error {
 
 // work installs what is ours, then runs the controllers.
 func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
-	install, err := newInstaller(&s.cfg, api.loopback)
+	install, err := newInstaller(s.cfg.CRDs, s.cfg.Log, api.loopback)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func (r *reader) poolGroups(p *pool, o *v1alpha1.NodePool) {
 	in := &o.Spec.SecurityGroup
 	profile := r.profile(at+"/profile", in.Profile)
 	wish := r.wish(at, in.Type, in.InnerAccess)
-	wish.Profile = profile
+	wish.Profile, p.Profile = profile, profile
 	switch {
 	case len(in.Names) > 0 && (in.Type != "" || in.InnerAccess != "" || in.Profile != ""):
 		r.badf(at, "names stands for existing groups, type, innerAccess and profile for a new one: want one or the other")

@@ -118,6 +118,17 @@ func Peers(g *v1alpha1.SecurityGroup) []string {
 	return names(list)
 }
 
+// HeldPeers returns those of the Peers that cannot go before the rules do. The
+// system rules of a group that no cluster uses any more hold nothing: two groups
+// that were made for one cluster name each other, and go together.
+func HeldPeers(g *v1alpha1.SecurityGroup) []string {
+	plain := *g
+	if len(g.Status.Clusters) == 0 {
+		plain.Status = v1alpha1.SecurityGroupStatus{}
+	}
+	return Peers(&plain)
+}
+
 // Lists is Peers for prefix lists.
 func Lists(g *v1alpha1.SecurityGroup) []string {
 	var list []string

@@ -58,7 +58,7 @@ func judgeCluster(c *v1alpha1.Cluster, o *convert.Objects, tables *profiles.Tabl
 	if inv == nil {
 		return unknown(c, mistakes[0].Error())
 	}
-	report, err := judge.Check(inv, tables, judge.Options{Exempt: tables.Exempt()})
+	report, err := judge.Check(inv, tables, judge.Options{})
 	if err != nil {
 		return unknown(c, err.Error())
 	}

@@ -57,11 +57,7 @@ func expandFor(tables *profiles.Tables, inv *convert.Inventory, c *convert.Clust
 	if !ok {
 		return nil, fmt.Errorf("cannot find the rules of group %s: it is not there", group)
 	}
-	own := g
-	if of, ok := inv.Group(c.Group); ok {
-		own = of
-	}
-	f := judge.FactsOf(c, &g.Group, &own.Group)
+	f, _ := judge.GroupFacts(inv, c, &g.Group)
 	e, err := tables.Expand(&f, cmp.Or(scope, c.Profile, profiles.Recommended))
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the rules of group %s: %w", group, err)

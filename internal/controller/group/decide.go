@@ -86,11 +86,11 @@ func usedBy(c *gather.Circle, users []v1alpha1.GroupUser) string {
 	return text
 }
 
-// naming returns the names of the groups whose rules name the group.
+// naming returns the names of the groups whose rules hold the group.
 func naming(c *gather.Circle) []string {
 	var list []string
 	for _, g := range c.Naming {
-		if g.Name != c.Group.Name {
+		if slices.Contains(gather.HeldPeers(g), c.Group.Name) {
 			list = append(list, g.Name)
 		}
 	}
