@@ -14,7 +14,7 @@ BUILD := -trimpath
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build, then watch it find what a real group lacks
+run: ## build, then watch it find what a real group lacks, and a cluster get its own
 	@hack/run.sh
 
 build: ## build bin/ringfence
@@ -23,7 +23,7 @@ build: ## build bin/ringfence
 
 build-server: ## build bin/ringfence-server, with Kubernetes' API server and etcd inside
 	@echo "building bin/ringfence-server (1,500 packages: 4 to 6 minutes the first time on two cores, then seconds)"
-	$(GO) build $(BUILD) -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
+	@hack/progress.sh $(GO) build $(BUILD) -v -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
 
 test: ## run every test, the seeds of the fuzz targets included
 	@echo "the first time, Kubernetes' API server is compiled for the tests: 4 to 6 minutes on two cores"
