@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"fmt"
 	"runtime/debug"
 
 	apimachineryversion "k8s.io/apimachinery/pkg/version"
@@ -15,7 +16,7 @@ type release struct{ compatibility.EffectiveVersion }
 // Info implements compatibility.EffectiveVersion.
 func (r release) Info() *apimachineryversion.Info {
 	info := *r.EffectiveVersion.Info()
-	info.GitVersion = "v" + r.BinaryVersion().String() + "+ringfence"
+	info.GitVersion = fmt.Sprintf("v%d.%d.0+ringfence", r.BinaryVersion().Major(), r.BinaryVersion().Minor())
 	info.GitCommit, info.GitTreeState = "", ""
 	built, ok := debug.ReadBuildInfo()
 	if !ok {
