@@ -103,10 +103,8 @@ func steps(have, want systemRules) []systemRules {
 		return nil
 	}
 	both := systemRules{with(want.ingress, have.ingress), with(want.egress, have.egress)}
-	if both.size() == want.size() || both.size() > rules.MaxRulesPerHost {
-		return []systemRules{want}
-	}
-	if both.equal(have) {
+	adds, removes := both.size() > have.size(), both.size() > want.size()
+	if !adds || !removes || both.size() > rules.MaxRulesPerHost {
 		return []systemRules{want}
 	}
 	return []systemRules{both, want}
