@@ -227,9 +227,10 @@ func (r room) follows(reason, manifests, changed string) int {
 		}
 	}
 	r.apply(manifests)
+	want = offline(r.t, manifests)
 	r.within(reason+": and back", func(ctx context.Context) error {
 		g, err := fetch[v1alpha1.SecurityGroup](ctx, r, "shop")
-		if err == nil && !cmp.Equal(printed(g), offline(r.t, manifests)) {
+		if err == nil && !cmp.Equal(printed(g), want) {
 			return fmt.Errorf("not yet")
 		}
 		return err

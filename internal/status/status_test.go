@@ -64,7 +64,7 @@ func TestResult(t *testing.T) {
 	stop()
 	for name, tc := range map[string]struct {
 		reason string
-		ctx    context.Context //nolint:containedctx // a case of a table
+		ctx    context.Context
 		err    error
 		want   error
 		again  bool

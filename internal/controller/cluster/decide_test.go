@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
@@ -56,13 +60,13 @@ func addGroup(u *gather.Unit, name string, groupType v1alpha1.GroupType, owner t
 	return g
 }
 
-func tables(t *testing.T) *profiles.Tables {
+func newEngine(t *testing.T) *engine {
 	t.Helper()
-	loaded, err := profiles.Load()
+	tables, err := profiles.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return loaded
+	return &engine{tables: tables}
 }
 
 // summary says what was decided, in short.
@@ -98,7 +102,7 @@ func summarize(d decision) summary {
 }
 
 func TestDecide(t *testing.T) {
-	loaded := tables(t)
+	e := newEngine(t)
 	fine := summary{Groups: "+shop", Accepted: "True/Accepted", Ready: "False/GroupPending", Pool: "True/Accepted", Wears: "shop"}
 	changed := func(change func(*summary)) summary {
 		s := fine
@@ -129,7 +133,7 @@ func TestDecide(t *testing.T) {
 				yes := true
 				g.Status.Protected = &yes
 				u.Groups["shop"] = g
-				made := decide(prepare(u), nil, loaded, metav1.Now()).groups[0].rules
+				made := e.decide(prepare(u), nil, metav1.Now()).groups[0].rules
 				g.Status.SystemIngress, g.Status.SystemEgress = made.ingress, made.egress
 			}, changed(func(s *summary) { s.Groups, s.Ready = "shop", "True/GroupInUse" }),
 		},
@@ -189,22 +193,48 @@ func TestDecide(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := metav1.Unix(1, 0)
 			u := unit(tc.change)
-			d := decide(prepare(u), nil, loaded, now)
+			d := e.decide(prepare(u), nil, now)
 			if diff := cmp.Diff(tc.want, summarize(d)); diff != "" {
 				t.Errorf("%s\ndecide(...): -want +got:\n%s\n%+v", tc.reason, diff, d.cluster.Conditions)
 			}
-			again := decide(prepare(u), nil, loaded, now)
-			if diff := cmp.Diff(d, again, cmp.AllowUnexported(decision{}, groupDecision{}, want{}, systemRules{})); diff != "" {
+			again := e.decide(prepare(u), nil, now)
+			if diff := cmp.Diff(d, again, cmp.AllowUnexported(decision{}, groupDecision{}, want{}, systemRules{}), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 				t.Errorf("twice the same gives twice the same: -first +second:\n%s", diff)
 			}
 		})
 	}
 }
 
+// TestTooMuch asks for more rules than a host can have.
+func TestTooMuch(t *testing.T) {
+	e := newEngine(t)
+	var cidrs []string
+	for i := range 100 {
+		cidrs = append(cidrs, fmt.Sprintf("203.0.113.%d", i))
+	}
+	expose := func(n int) func(*gather.Unit) {
+		return func(u *gather.Unit) {
+			for i := range n {
+				x := v1alpha1.Exposure{Ports: fmt.Sprintf("%d/%d", i+1, i+1), CIDRs: cidrs}
+				x.Protocol = intstr.FromString("TCP")
+				u.Cluster.Spec.Exposures = append(u.Cluster.Spec.Exposures, x)
+			}
+		}
+	}
+	d := e.decide(prepare(unit(expose(8))), nil, metav1.Now())
+	if c := d.cluster.Conditions[0]; c.Status != metav1.ConditionTrue || len(d.groups) != 1 {
+		t.Errorf("800 exposures fit: %+v", c)
+	}
+	d = e.decide(prepare(unit(expose(11))), nil, metav1.Now())
+	if c := d.cluster.Conditions[0]; c.Reason != v1alpha1.ReasonTooManyRules || !strings.Contains(c.Message, "cannot make group shop: ") || len(d.groups) != 0 {
+		t.Errorf("1100 do not, and nothing is written: %+v", c)
+	}
+}
+
 // TestSharers keeps what an unreadable cluster may need in a group that is
 // shared with it.
 func TestSharers(t *testing.T) {
-	loaded, now := tables(t), metav1.Unix(1, 0)
+	e, now := newEngine(t), metav1.Unix(1, 0)
 	sharer := unit(func(u *gather.Unit) {
 		u.Cluster.Name = "blog"
 		u.Cluster.Spec.SecurityGroup.Name = "shop"
@@ -221,7 +251,7 @@ func TestSharers(t *testing.T) {
 		if with != nil {
 			sharers = append(sharers, prepare(with))
 		}
-		return decide(prepare(u), sharers, loaded, now).groups[0].rules
+		return e.decide(prepare(u), sharers, now).groups[0].rules
 	}
 	alone := shared(systemRules{}, nil)
 	both := shared(alone, sharer)
