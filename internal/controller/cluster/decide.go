@@ -80,11 +80,13 @@ func (e *engine) decide(p *prepared, sharers []*prepared, now metav1.Time) decis
 	d.out.pools = map[string]v1alpha1.NodePoolStatus{}
 	d.out.hosts = map[string]metav1.Condition{}
 	d.cluster(now)
-	for _, pool := range p.unit.Objects.NodePools {
-		d.out.pools[pool.Name] = d.pool(pool, now)
-	}
+	hosts := map[string]int32{} // by node pool
 	for _, h := range p.unit.Own {
+		hosts[h.Spec.NodePoolName]++
 		d.host(h, now)
+	}
+	for _, pool := range p.unit.Objects.NodePools {
+		d.out.pools[pool.Name] = d.pool(pool, hosts[pool.Name], now)
 	}
 	return d.out
 }
@@ -289,16 +291,12 @@ func (d *decider) cluster(now metav1.Time) {
 	out.Conditions = status.Conditions(c.Status.Conditions, now, accepted, ready)
 }
 
-func (d *decider) pool(o *v1alpha1.NodePool, now metav1.Time) v1alpha1.NodePoolStatus {
+func (d *decider) pool(o *v1alpha1.NodePool, hosts int32, now metav1.Time) v1alpha1.NodePoolStatus {
 	mistakes := d.mistakes[convert.Object{Kind: v1alpha1.KindNodePool, Name: o.Name}]
 	out := v1alpha1.NodePoolStatus{
 		SecurityGroupName:           o.Status.SecurityGroupName,
 		EffectiveSecurityGroupNames: o.Status.EffectiveSecurityGroupNames,
-	}
-	for _, h := range d.unit.Own {
-		if h.Spec.NodePoolName == o.Name {
-			out.Hosts++
-		}
+		Hosts:                       hosts,
 	}
 	accepted := acceptance(mistakes, o.Generation)
 	if len(mistakes) == 0 && d.inv == nil {
