@@ -88,13 +88,14 @@ func (o *Objects) leaveOut(mistakes []*InputError) bool {
 			return false
 		}
 	}
+	before := len(o.NodePools) + len(o.Hosts)
 	o.NodePools = slices.DeleteFunc(slices.Clone(o.NodePools), func(p *v1alpha1.NodePool) bool {
 		return bad[Object{v1alpha1.KindNodePool, p.Name}]
 	})
 	o.Hosts = slices.DeleteFunc(slices.Clone(o.Hosts), func(h *v1alpha1.Host) bool {
 		return bad[Object{v1alpha1.KindHost, h.Name}] || bad[Object{v1alpha1.KindNodePool, h.Spec.NodePoolName}]
 	})
-	return true
+	return len(o.NodePools)+len(o.Hosts) < before
 }
 
 // Mistakes returns the input errors that are joined in an error of this package.

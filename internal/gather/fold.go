@@ -16,9 +16,23 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
-// fold is how long the first event of a burst waits for the others: ten steps
-// from a cluster to its protected group still take less than a second.
-const fold = 50 * time.Millisecond
+const (
+	// fold is how long the first event of a burst waits for the others: ten
+	// steps from a cluster to its protected group still take less than a second.
+	fold = 50 * time.Millisecond
+	// foldMany is fold for what comes in thousands: hosts and their addresses.
+	// To decide about 10,000 hosts takes a tenth of a second, and what it says
+	// is to be there within one.
+	foldMany = 400 * time.Millisecond
+)
+
+func foldOf(o client.Object) time.Duration {
+	switch o.(type) {
+	case *v1alpha1.Host, *v1alpha1.AddressSlice:
+		return foldMany
+	}
+	return fold
+}
 
 // A Concern tells which decisions an object concerns, as Clusters and Groups do.
 type Concern func(context.Context, client.Reader, client.Object) []types.NamespacedName
@@ -29,7 +43,7 @@ func Fold(from client.Reader, concern Concern) handler.EventHandler {
 	enqueue := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request], objects ...client.Object) {
 		for _, o := range objects {
 			for _, key := range concern(ctx, from, o) {
-				q.AddAfter(reconcile.Request{NamespacedName: key}, fold)
+				q.AddAfter(reconcile.Request{NamespacedName: key}, foldOf(o))
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,11 +58,10 @@ func (w Owner) apply(ctx context.Context, to client.Client, o client.Object, ver
 // that of the one before, if it said the same, or else now. Sorted by type.
 func Conditions(before []metav1.Condition, now metav1.Time, want ...metav1.Condition) []metav1.Condition {
 	for i := range want {
-		want[i].LastTransitionTime = now
-		for k := range before {
-			if before[k].Type == want[i].Type && before[k].Status == want[i].Status {
-				want[i].LastTransitionTime = before[k].LastTransitionTime
-			}
+		c := &want[i]
+		c.LastTransitionTime = now
+		if old := meta.FindStatusCondition(before, c.Type); old != nil && old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
 		}
 	}
 	slices.SortFunc(want, byType)

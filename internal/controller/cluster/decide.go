@@ -37,26 +37,36 @@ type decision struct {
 // A groupDecision is a group and its system rules.
 type groupDecision struct {
 	want
-	rules systemRules
+	// expanded are what the profile means, rules what is to be written: a
+	// little more, while a cluster that shares the group cannot be read.
+	expanded []rules.Rule
+	rules    systemRules
 }
 
 // A decider decides about one cluster.
 type decider struct {
 	*prepared
-	tables   *profiles.Tables
-	sharers  []*prepared
-	inv      *convert.Inventory // nil if the cluster makes no sense
-	judged   map[string]bool    // the hosts in inv
-	mistakes map[convert.Object][]*convert.InputError
+	tables     *profiles.Tables
+	complexity *complexity
+	sharers    []*prepared
+	inv        *convert.Inventory // nil if the cluster makes no sense
+	judged     map[string]bool    // the hosts in inv
+	mistakes   map[convert.Object][]*convert.InputError
 	// fatal are the mistakes that the whole cluster stands still for.
 	fatal []*convert.InputError
 	out   decision
 }
 
+// An engine is what is decided with.
+type engine struct {
+	tables     *profiles.Tables
+	complexity complexity
+}
+
 // decide finds what is to be written for a cluster, given the others that use a
 // group made for it.
-func decide(p *prepared, sharers []*prepared, tables *profiles.Tables, now metav1.Time) decision {
-	d := decider{prepared: p, tables: tables, sharers: sharers, mistakes: map[convert.Object][]*convert.InputError{}}
+func (e *engine) decide(p *prepared, sharers []*prepared, now metav1.Time) decision {
+	d := decider{prepared: p, tables: e.tables, complexity: &e.complexity, sharers: sharers, mistakes: map[convert.Object][]*convert.InputError{}}
 	inv, mistakes := p.sound()
 	d.inv = inv
 	for _, m := range mistakes {
@@ -70,11 +80,13 @@ func decide(p *prepared, sharers []*prepared, tables *profiles.Tables, now metav
 	d.out.pools = map[string]v1alpha1.NodePoolStatus{}
 	d.out.hosts = map[string]metav1.Condition{}
 	d.cluster(now)
-	for _, pool := range p.unit.Objects.NodePools {
-		d.out.pools[pool.Name] = d.pool(pool, now)
-	}
+	hosts := map[string]int32{} // by node pool
 	for _, h := range p.unit.Own {
+		hosts[h.Spec.NodePoolName]++
 		d.host(h, now)
+	}
+	for _, pool := range p.unit.Objects.NodePools {
+		d.out.pools[pool.Name] = d.pool(pool, hosts[pool.Name], now)
 	}
 	return d.out
 }
@@ -101,22 +113,35 @@ func (d *decider) groups() {
 			continue
 		}
 		users, all := d.users(w.name)
-		list, err := expand(d.tables, w.name, d.scope(w), users)
+		expanded, err := expand(d.tables, w.name, d.scope(w), users)
 		if err != nil {
 			d.blameFor(w.kind, w.owner.GetName(), v1alpha1.ReasonInvalid, err)
 			continue
 		}
-		if list.size() > rules.MaxRulesPerHost {
-			d.blameFor(w.kind, w.owner.GetName(), v1alpha1.ReasonTooManyRules,
-				fmt.Errorf("group %s would have %d rules, at most %d fit a host: declare fewer or wider exposures", w.name, list.size(), rules.MaxRulesPerHost))
+		if err := d.fits(w.name, expanded); err != nil {
+			d.blameFor(w.kind, w.owner.GetName(), v1alpha1.ReasonTooManyRules, err)
 			continue
 		}
+		ingress, egress := convert.SystemRules(expanded)
+		list := systemRules{ingress, egress}
 		if w.have != nil && !all { // what is unknown is not removed
 			have := rulesOf(w.have)
 			list = systemRules{with(list.ingress, have.ingress), with(list.egress, have.egress)}
 		}
-		d.out.groups = append(d.out.groups, groupDecision{*w, list})
+		d.out.groups = append(d.out.groups, groupDecision{*w, expanded, list})
 	}
+}
+
+// fits reports rules that are too many for a group, as the command does.
+func (d *decider) fits(group string, expanded []rules.Rule) error {
+	g := rules.Group{Name: group}
+	for _, r := range expanded {
+		g.Append(r)
+	}
+	if err := judge.WithinLimits(&g, d.inv.PrefixLists); err != nil {
+		return fmt.Errorf("cannot make group %s: %w", group, err)
+	}
+	return nil
 }
 
 // scope is the profile of a group: that of who asked for it.
@@ -172,36 +197,40 @@ func (d *decider) limit(kind, name string, groups []string) bool {
 	var list []*rules.Group
 	for _, n := range groups {
 		if g, ok := d.inv.Group(n); ok {
-			list = append(list, &g.Group)
+			list = append(list, d.withSystem(&g.Group))
 		}
 	}
 	if len(list) == 0 {
 		return true
 	}
+	reason := v1alpha1.ReasonTooManyRules
 	merged, err := rules.Merge(list, d.inv.PrefixLists)
 	if err == nil {
-		err = d.withSystem(merged, groups).Limits()
+		err = merged.Limits()
+	}
+	if err == nil {
+		reason, err = v1alpha1.ReasonTooComplex, d.complexity.check(merged)
 	}
 	if err != nil {
-		d.blameFor(kind, name, v1alpha1.ReasonTooManyRules, fmt.Errorf("groups %s: %w", strings.Join(groups, ", "), err))
+		d.blameFor(kind, name, reason, fmt.Errorf("groups %s: %w", strings.Join(groups, ", "), err))
 	}
 	return err == nil
 }
 
-// withSystem adds room for the system rules, which the inventory is without.
-func (d *decider) withSystem(merged *rules.Ruleset, groups []string) *rules.Ruleset {
-	for i := range d.out.groups {
-		if g := &d.out.groups[i]; slices.Contains(groups, g.name) {
-			merged.Ingress = append(merged.Ingress, units(len(g.rules.ingress))...)
-			merged.Egress = append(merged.Egress, units(len(g.rules.egress))...)
+// withSystem is a group with its system rules, which the inventory is without.
+func (d *decider) withSystem(g *rules.Group) *rules.Group {
+	i := slices.IndexFunc(d.out.groups, func(o groupDecision) bool { return o.name == g.Name })
+	if i < 0 {
+		return g
+	}
+	whole := *g
+	whole.Ingress, whole.Egress = nil, nil
+	for _, list := range [][]rules.Rule{d.out.groups[i].expanded, g.Ingress, g.Egress} {
+		for _, r := range list {
+			whole.Append(r)
 		}
 	}
-	return merged
-}
-
-// units are rules of which only the number counts.
-func units(n int) []rules.MergedRule {
-	return slices.Repeat([]rules.MergedRule{{Units: 1}}, n)
+	return &whole
 }
 
 // wearing blames hosts for addresses that are not theirs, and for groups of pods
@@ -262,16 +291,12 @@ func (d *decider) cluster(now metav1.Time) {
 	out.Conditions = status.Conditions(c.Status.Conditions, now, accepted, ready)
 }
 
-func (d *decider) pool(o *v1alpha1.NodePool, now metav1.Time) v1alpha1.NodePoolStatus {
+func (d *decider) pool(o *v1alpha1.NodePool, hosts int32, now metav1.Time) v1alpha1.NodePoolStatus {
 	mistakes := d.mistakes[convert.Object{Kind: v1alpha1.KindNodePool, Name: o.Name}]
 	out := v1alpha1.NodePoolStatus{
 		SecurityGroupName:           o.Status.SecurityGroupName,
 		EffectiveSecurityGroupNames: o.Status.EffectiveSecurityGroupNames,
-	}
-	for _, h := range d.unit.Own {
-		if h.Spec.NodePoolName == o.Name {
-			out.Hosts++
-		}
+		Hosts:                       hosts,
 	}
 	accepted := acceptance(mistakes, o.Generation)
 	if len(mistakes) == 0 && d.inv == nil {

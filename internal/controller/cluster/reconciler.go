@@ -34,7 +34,7 @@ func Add(m manager.Manager) error {
 	if err != nil {
 		return err
 	}
-	r := &reconciler{client: m.GetClient(), tables: tables, clock: clock.RealClock{}}
+	r := &reconciler{client: m.GetClient(), engine: engine{tables: tables}, clock: clock.RealClock{}}
 	if err := r.addLone(m); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func Add(m manager.Manager) error {
 
 type reconciler struct {
 	client client.Client
-	tables *profiles.Tables
+	engine engine
 	clock  clock.PassiveClock
 }
 
@@ -70,7 +70,7 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) er
 	if err != nil {
 		return err
 	}
-	return r.write(ctx, unit, decide(p, sharers, r.tables, metav1.NewTime(r.clock.Now())))
+	return r.write(ctx, unit, r.engine.decide(p, sharers, metav1.NewTime(r.clock.Now())))
 }
 
 // sharers are the other clusters that use a group which is made for this one.

@@ -31,14 +31,14 @@ func rulesOf(g *v1alpha1.SecurityGroup) systemRules {
 // the inventories that use it: those of the first, then what the others need
 // beside. The same profile for all of them: one that ends in a drop would cut
 // what another leaves to the default.
-func expand(tables *profiles.Tables, group string, scope profiles.Scope, users []*convert.Inventory) (systemRules, error) {
+func expand(tables *profiles.Tables, group string, scope profiles.Scope, users []*convert.Inventory) ([]rules.Rule, error) {
 	var all []rules.Rule
 	seen := map[rules.Rule]bool{}
 	for _, inv := range users {
 		for i := range inv.Clusters {
 			list, err := expandFor(tables, inv, &inv.Clusters[i], group, scope)
 			if err != nil {
-				return systemRules{}, err
+				return nil, err
 			}
 			for _, r := range list {
 				if key := plain(r); !seen[key] {
@@ -48,8 +48,7 @@ func expand(tables *profiles.Tables, group string, scope profiles.Scope, users [
 			}
 		}
 	}
-	ingress, egress := convert.SystemRules(all)
-	return systemRules{ingress, egress}, nil
+	return all, nil
 }
 
 func expandFor(tables *profiles.Tables, inv *convert.Inventory, c *convert.Cluster, group string, scope profiles.Scope) ([]rules.Rule, error) {
@@ -103,10 +102,8 @@ func steps(have, want systemRules) []systemRules {
 		return nil
 	}
 	both := systemRules{with(want.ingress, have.ingress), with(want.egress, have.egress)}
-	if both.size() == want.size() || both.size() > rules.MaxRulesPerHost {
-		return []systemRules{want}
-	}
-	if both.equal(have) {
+	adds, removes := both.size() > have.size(), both.size() > want.size()
+	if !adds || !removes || both.size() > rules.MaxRulesPerHost {
 		return []systemRules{want}
 	}
 	return []systemRules{both, want}

@@ -44,6 +44,10 @@ func decide(c *gather.Circle, now metav1.Time) v1alpha1.SecurityGroupStatus {
 	return out
 }
 
+// maxUsers is how many clusters, and node pools of each, the API takes. Those
+// behind them protect the group no less.
+const maxUsers = 256
+
 // usersOf returns the clusters that use the group with those of their node pools
 // that do, sorted. A node pool counts for its cluster even if that is gone.
 func usersOf(c *gather.Circle) []v1alpha1.GroupUser {
@@ -57,10 +61,10 @@ func usersOf(c *gather.Circle) []v1alpha1.GroupUser {
 	users := make([]v1alpha1.GroupUser, 0, len(pools))
 	for name, list := range pools {
 		slices.Sort(list)
-		users = append(users, v1alpha1.GroupUser{Name: name, NodePools: list})
+		users = append(users, v1alpha1.GroupUser{Name: name, NodePools: list[:min(len(list), maxUsers)]})
 	}
 	slices.SortFunc(users, func(a, b v1alpha1.GroupUser) int { return strings.Compare(a.Name, b.Name) })
-	return users
+	return users[:min(len(users), maxUsers)]
 }
 
 // usedBy is the same in one line, with who else holds the group.
