@@ -7,13 +7,17 @@ import (
 	"fmt"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/addresses"
+	"ringfence.dev/ringfence/internal/controller/ruleset"
 )
 
 // A job adds itself to a manager, whose cache the jobs share.
@@ -23,7 +27,10 @@ type job struct {
 }
 
 // jobs has them all.
-var jobs = []job{}
+var jobs = []job{
+	{"addresses", addresses.Add},
+	{"ruleset", ruleset.Add},
+}
 
 // Run runs every job until the context ends. Only one replica may do so at a
 // time: who calls it sees to that.
@@ -32,8 +39,16 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("cannot name the kinds: %w", err)
 	}
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("cannot name the kinds: %w", err)
+	}
+	// The server meters requests by itself; a second meter here would make a
+	// rule that concerns 200 sets of groups take half a minute.
+	config = rest.CopyConfig(config)
+	config.QPS = -1
 	m, err := ctrl.NewManager(config, manager.Options{
 		Scheme:  scheme,
+		Cache:   cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
 		Logger:  log,
 		Metrics: server.Options{BindAddress: "0"}, // the API server has /metrics
 	})
