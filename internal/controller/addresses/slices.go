@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -60,7 +59,7 @@ func keep(have []*v1alpha1.AddressSlice, members map[string]v1alpha1.MemberAddre
 				continue
 			}
 			placed[old.Address] = true
-			b.dirty = b.dirty || !equality.Semantic.DeepEqual(old, m)
+			b.dirty = b.dirty || !same(old, m)
 			b.members = append(b.members, m)
 		}
 		bins = append(bins, b)
@@ -75,6 +74,10 @@ func keep(have []*v1alpha1.AddressSlice, members map[string]v1alpha1.MemberAddre
 		return cmp.Or(cmp.Compare(a.HostName, b.HostName), compareAddresses(a, b))
 	})
 	return bins, rest
+}
+
+func same(a, b v1alpha1.MemberAddress) bool {
+	return a.Address == b.Address && a.HostName == b.HostName && a.LeavingSince.Equal(b.LeavingSince)
 }
 
 func byName(a, b *v1alpha1.AddressSlice) int { return cmp.Compare(a.Name, b.Name) }
@@ -154,7 +157,9 @@ func edits(group string, bins []*bin) []edit {
 	}
 	var first, last []edit
 	for _, b := range bins {
-		slices.SortFunc(b.members, compareAddresses)
+		if b.dirty {
+			slices.SortFunc(b.members, compareAddresses)
+		}
 		switch {
 		case b.slice == nil:
 			first = append(first, edit{now: newSlice(group, b.members, taken)})
