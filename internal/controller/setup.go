@@ -46,6 +46,7 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 	// rule that concerns 200 sets of groups take half a minute.
 	config = rest.CopyConfig(config)
 	config.QPS = -1
+	ctrl.SetLogger(log) // what has no manager's logger would complain
 	m, err := ctrl.NewManager(config, manager.Options{
 		Scheme:  scheme,
 		Cache:   cache.Options{DefaultTransform: cache.TransformStripManagedFields()},

@@ -3,6 +3,7 @@ package testenv
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strings"
@@ -59,7 +60,7 @@ func (e *Env) StartJob(t *testing.T, scheme *runtime.Scheme, namespace string, a
 	again := true
 	m, err := ctrl.NewManager(own, manager.Options{
 		Scheme:     scheme,
-		Logger:     logr.Discard(),
+		Logger:     logr.FromSlogHandler(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 		Metrics:    server.Options{BindAddress: "0"},
 		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{namespace: {}}},
 		Controller: config.Controller{SkipNameValidation: &again}, // a test may run one twice
@@ -89,8 +90,8 @@ func (j *Job) Stop(t *testing.T) {
 	}
 }
 
-// Writes returns how many writes the job has sent, refused ones included, by
-// verb and resource, such as "PUT rollouts/status".
+// Writes returns how many writes of the job were answered, refused ones
+// included, by verb and resource, such as "PUT rollouts/status".
 func (j *Job) Writes() map[string]int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -103,14 +104,16 @@ type counter struct {
 	job  *Job
 }
 
-// RoundTrip counts a request that is none to read and sends it on.
+// RoundTrip sends a request on, and counts it when it was answered, unless it
+// only reads.
 func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := c.next.RoundTrip(r)
 	if r.Method != http.MethodGet {
 		c.job.mu.Lock()
 		c.job.writes[r.Method+" "+resource(r.URL.Path)]++
 		c.job.mu.Unlock()
 	}
-	return c.next.RoundTrip(r)
+	return answer, err
 }
 
 // resource returns RESOURCE or RESOURCE/SUBRESOURCE of a path of the API, which

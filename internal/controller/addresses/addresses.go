@@ -377,6 +377,11 @@ func (j *job) apply(ctx context.Context, g *v1alpha1.SecurityGroup) ([]namespace
 	if err != nil {
 		return nil, err
 	}
+	if len(g.Status.HeldRemovals) == 0 {
+		// A status from which an apply takes all that there is becomes null,
+		// which the schema refuses.
+		status["heldRemovals"] = []any{}
+	}
 	u := &unstructured.Unstructured{Object: map[string]any{"status": status}}
 	u.SetAPIVersion(v1alpha1.APIVersion)
 	u.SetKind(v1alpha1.KindSecurityGroup)

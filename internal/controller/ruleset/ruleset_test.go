@@ -289,6 +289,15 @@ func TestFailStatic(t *testing.T) {
 		change(r, marker, func() { marker.Spec.Ingress = []v1alpha1.Rule{tcp(turn, from("0.0.0.0/0"))} })
 		r.stable(port(turn), "marker")
 	}
+	// Hosts come by another way than groups: what is made of a host that comes
+	// after a change shows that the change was seen.
+	seen := func() {
+		t.Helper()
+		turn++
+		name := fmt.Sprintf("probe-%d", turn)
+		r.make(r.group(name), host(name, fmt.Sprintf("10.0.2.%d", turn), name))
+		r.stable(anything, name)
+	}
 	accepted := func(conditions *[]metav1.Condition, status metav1.ConditionStatus) {
 		*conditions = []metav1.Condition{{
 			Type: v1alpha1.ConditionAccepted, Status: status, Reason: v1alpha1.ReasonNotFound, Message: "for the test", LastTransitionTime: metav1.Now(),
@@ -320,6 +329,7 @@ func TestFailStatic(t *testing.T) {
 		"HostNotAccepted": {
 			func() {
 				say(r, node, func() { accepted(&node.Status.Conditions, metav1.ConditionFalse) })
+				seen()
 				change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(7, from("0.0.0.0/0"))} })
 			},
 			func() {
@@ -330,6 +340,7 @@ func TestFailStatic(t *testing.T) {
 		"PoolMissing": {
 			func() {
 				change(r, node, func() { node.Spec.NodePoolName = "nowhere" })
+				seen()
 				change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(7, from("0.0.0.0/0"))} })
 			},
 			func() {
