@@ -33,10 +33,14 @@ const (
 	roleEtcd      = "Etcd"
 )
 
-// The symbols for peers that only keep.yaml has.
+// A keepPeer is a symbol for the other end in keep.yaml.
+type keepPeer string
+
 const (
-	peerAPIHosts  Symbol = "$APIHOSTS"
-	peerEtcdHosts Symbol = "$ETCDHOSTS"
+	keepAPIServer keepPeer = "$APISLB"
+	keepNodes     keepPeer = "$NODES"
+	keepAPIHosts  keepPeer = "$APIHOSTS"
+	keepEtcdHosts keepPeer = "$ETCDHOSTS"
 )
 
 // A keepRow is an entry of keep.yaml.
@@ -44,7 +48,7 @@ type keepRow struct {
 	rows      []*Row
 	roles     []string
 	ports     rules.PortRange // zero: where the API server listens
-	peers     []Symbol
+	peers     []keepPeer
 	component string
 }
 
@@ -92,7 +96,7 @@ func (k *keeper) row(in *keepRow) []Keep {
 	return out
 }
 
-func (k *keeper) peers(list []Symbol) []rules.CIDR {
+func (k *keeper) peers(list []keepPeer) []rules.CIDR {
 	var out []rules.CIDR
 	for _, s := range list {
 		out = append(out, k.peer(s)...)
@@ -101,13 +105,13 @@ func (k *keeper) peers(list []Symbol) []rules.CIDR {
 	return slices.CompactFunc(out, func(a, b rules.CIDR) bool { return a.Prefix == b.Prefix })
 }
 
-func (k *keeper) peer(s Symbol) []rules.CIDR {
+func (k *keeper) peer(s keepPeer) []rules.CIDR {
 	switch {
-	case s == peerAPIHosts && len(k.apiServers) > 0:
+	case s == keepAPIHosts && len(k.apiServers) > 0:
 		return k.apiServers
-	case s == peerEtcdHosts && len(k.etcd) > 0:
+	case s == keepEtcdHosts && len(k.etcd) > 0:
 		return k.etcd
-	case s == peerAPIHosts || s == PeerAPIServer:
+	case s == keepAPIHosts || s == keepAPIServer:
 		return k.facts.APIServer
 	}
 	return k.facts.NodeSubnets
@@ -135,11 +139,11 @@ func loadKeep(fsys fs.FS, file string, rows []Row) ([]keepRow, error) {
 
 func parseKeep(n *yaml.Node, rows []Row) (keepRow, error) {
 	var raw struct {
-		Rows      []string `yaml:"rows"`
-		Ports     string   `yaml:"ports"`
-		Roles     []string `yaml:"roles"`
-		Peers     []Symbol `yaml:"peers"`
-		Component string   `yaml:"component"`
+		Rows      []string   `yaml:"rows"`
+		Ports     string     `yaml:"ports"`
+		Roles     []string   `yaml:"roles"`
+		Peers     []keepPeer `yaml:"peers"`
+		Component string     `yaml:"component"`
 	}
 	if err := decodeStrict(n, &raw); err != nil {
 		return keepRow{}, err
@@ -163,7 +167,7 @@ func parseKeep(n *yaml.Node, rows []Row) (keepRow, error) {
 		p.add(known("role", role, []string{roleAPIServer, roleEtcd}))
 	}
 	for _, s := range raw.Peers {
-		p.add(known("peer", s, []Symbol{PeerAPIServer, PeerNodes, peerAPIHosts, peerEtcdHosts}))
+		p.add(known("peer", s, []keepPeer{keepAPIServer, keepNodes, keepAPIHosts, keepEtcdHosts}))
 	}
 	if len(raw.Rows) == 0 || len(raw.Peers) == 0 || raw.Component == "" {
 		p.addf("want rows, peers and a component")

@@ -26,10 +26,12 @@ type job struct {
 	add  func(manager.Manager) error
 }
 
-// jobs has them all.
-var jobs = []job{
-	{"addresses", addresses.Add},
-	{"ruleset", ruleset.Add},
+// jobs are all of them.
+func jobs() []job {
+	return []job{
+		{"addresses", addresses.Add},
+		{"ruleset", ruleset.Add},
+	}
 }
 
 // Run runs every job until the context ends. Only one replica may do so at a
@@ -56,7 +58,7 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("cannot set up the controllers: %w", err)
 	}
-	for _, j := range jobs {
+	for _, j := range jobs() {
 		if err := j.add(m); err != nil {
 			return fmt.Errorf("cannot set up the controller %s: %w", j.name, err)
 		}

@@ -119,8 +119,8 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 // resource returns RESOURCE or RESOURCE/SUBRESOURCE of a path of the API, which
 // is /apis/GROUP/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE.
 func resource(path string) string {
-	_, rest, _ := strings.Cut(path, "/namespaces/")
-	parts := strings.Split(rest, "/")
+	_, place, _ := strings.Cut(path, "/namespaces/")
+	parts := strings.Split(place, "/")
 	switch len(parts) {
 	case 1:
 		return path

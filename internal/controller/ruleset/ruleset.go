@@ -136,7 +136,7 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 		return reconcile.Result{}, err
 	}
 	p := decide(w)
-	j.tell(ctx, s, p)
+	s.tell(ctx, p)
 	s.unworn, s.held = p.unworn, p.held
 	if len(s.fits) > 10*(len(w.rulesets)+100) {
 		s.fits = map[string]error{}
@@ -177,7 +177,7 @@ func (j *job) gather(ctx context.Context, namespace string, s *space) (*world, e
 }
 
 // tell logs what holds sets back, once.
-func (j *job) tell(ctx context.Context, s *space, p *plan) {
+func (s *space) tell(ctx context.Context, p *plan) {
 	for name, why := range p.held {
 		if s.held[name] != why {
 			log.FromContext(ctx).Info("no new Ruleset: hosts stay with the last good one", "rollout", name, "why", why)

@@ -92,7 +92,7 @@ func (r *room) write(o client.Object, write func() error) {
 	}
 }
 
-func (r *room) group(name string, ingress ...v1alpha1.Rule) *v1alpha1.SecurityGroup {
+func group(name string, ingress ...v1alpha1.Rule) *v1alpha1.SecurityGroup {
 	g := &v1alpha1.SecurityGroup{Spec: v1alpha1.SecurityGroupSpec{VPCName: "prod", Ingress: ingress}}
 	g.Name = name
 	return g
@@ -154,7 +154,7 @@ func TestRulesetOfASet(t *testing.T) {
 	r.start(clock.RealClock{})
 	offices := &v1alpha1.PrefixList{Spec: v1alpha1.PrefixListSpec{Entries: []v1alpha1.PrefixListEntry{{CIDR: "192.0.2.0/24"}, {CIDR: "198.51.100.7"}}}}
 	offices.Name = "offices"
-	web := r.group("web", tcp(443, from("0.0.0.0/0")), tcp(22, v1alpha1.Peer{PrefixListName: "offices"}), tcp(9100, v1alpha1.Peer{GroupName: "db"}))
+	web := group("web", tcp(443, from("0.0.0.0/0")), tcp(22, v1alpha1.Peer{PrefixListName: "offices"}), tcp(9100, v1alpha1.Peer{GroupName: "db"}))
 	shop := &v1alpha1.Cluster{Spec: v1alpha1.ClusterSpec{
 		VPCName: "prod", Network: v1alpha1.Network{Mode: v1alpha1.NetworkCilium, NodeSubnets: []string{"nodes"}, PodCIDRs: []string{"172.20.0.0/16"}},
 		APIServer: v1alpha1.APIServer{Addresses: []string{"10.0.0.200"}},
@@ -164,13 +164,13 @@ func TestRulesetOfASet(t *testing.T) {
 	workers.Name = "workers"
 	node := host("node-1", "10.0.0.1", "web")
 	node.Spec.NodePoolName, node.Spec.Roles = "workers", []v1alpha1.HostRole{v1alpha1.RoleAPIServer}
-	r.make(vpc(), offices, r.group("db"), r.group("shop"), web, shop, workers, node)
+	r.make(vpc(), offices, group("db"), group("shop"), web, shop, workers, node)
 	say(r, workers, func() { workers.Status.EffectiveSecurityGroupNames = []string{"shop"} })
 	one := int32(1)
-	group := &v1alpha1.SecurityGroup{}
-	group.Name, group.Namespace = "shop", r.namespace
-	say(r, group, func() {
-		group.Status.SystemIngress = []v1alpha1.SystemRule{{
+	own := group("shop")
+	own.Namespace = r.namespace
+	say(r, own, func() {
+		own.Status.SystemIngress = []v1alpha1.SystemRule{{
 			Row: "BI-R1", Rule: v1alpha1.Rule{Policy: v1alpha1.PolicyAccept, Priority: &one, Protocol: intstr.FromInt32(1), Peer: from("10.0.0.0/8")},
 		}}
 	})
@@ -218,7 +218,7 @@ func TestRulesetOfASet(t *testing.T) {
 func TestWrites(t *testing.T) {
 	r := newRoom(t)
 	const hosts = 60
-	web, db, other := r.group("web", tcp(1, from("0.0.0.0/0"))), r.group("db"), r.group("other")
+	web, db, other := group("web", tcp(1, from("0.0.0.0/0"))), group("db"), group("other")
 	r.make(vpc(), web, db, other)
 	for i := range hosts {
 		sets := [][]string{{"web"}, {"web", "db"}, {"other"}}
@@ -276,7 +276,7 @@ func missing(want, got map[string]int) string {
 // TestFailStatic checks that what does not make sense changes nothing.
 func TestFailStatic(t *testing.T) {
 	r := newRoom(t)
-	web, marker := r.group("web", tcp(1, from("0.0.0.0/0"))), r.group("marker", tcp(1, from("0.0.0.0/0")))
+	web, marker := group("web", tcp(1, from("0.0.0.0/0"))), group("marker", tcp(1, from("0.0.0.0/0")))
 	r.make(vpc(), web, marker, host("node-1", "10.0.0.1", "web"), host("node-2", "10.0.0.2", "marker"))
 	r.start(clock.RealClock{})
 	good := r.stable(port(1), "web")
@@ -295,7 +295,7 @@ func TestFailStatic(t *testing.T) {
 		t.Helper()
 		turn++
 		name := fmt.Sprintf("probe-%d", turn)
-		r.make(r.group(name), host(name, fmt.Sprintf("10.0.2.%d", turn), name))
+		r.make(group(name), host(name, fmt.Sprintf("10.0.2.%d", turn), name))
 		r.stable(anything, name)
 	}
 	accepted := func(conditions *[]metav1.Condition, status metav1.ConditionStatus) {
@@ -307,7 +307,9 @@ func TestFailStatic(t *testing.T) {
 	node.Namespace = r.namespace
 	for name, step := range map[string]struct{ harm, heal func() }{
 		"GroupPeerMissing": {
-			func() { change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(7, v1alpha1.Peer{GroupName: "nobody"})} }) },
+			func() {
+				change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(7, v1alpha1.Peer{GroupName: "nobody"})} })
+			},
 			func() { change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(1, from("0.0.0.0/0"))} }) },
 		},
 		"PrefixListMissing": {
@@ -365,8 +367,8 @@ func TestFailStatic(t *testing.T) {
 // TestStatus checks that Rollouts count who is there and who confirmed.
 func TestStatus(t *testing.T) {
 	r := newRoom(t)
-	now := time.Now()
-	r.make(vpc(), r.group("web", tcp(1, from("0.0.0.0/0"))))
+	now := clock.RealClock{}.Now()
+	r.make(vpc(), group("web", tcp(1, from("0.0.0.0/0"))))
 	for i := range 3 {
 		h := host(fmt.Sprintf("node-%d", i), fmt.Sprintf("10.0.0.%d", i+1), "web")
 		r.make(h)
@@ -409,8 +411,8 @@ func TestStatus(t *testing.T) {
 // points to stays.
 func TestGarbage(t *testing.T) {
 	r := newRoom(t)
-	now := clocktesting.NewFakePassiveClock(time.Now())
-	web, marker := r.group("web", tcp(1, from("0.0.0.0/0"))), r.group("marker")
+	now := clocktesting.NewFakePassiveClock(clock.RealClock{}.Now())
+	web, marker := group("web", tcp(1, from("0.0.0.0/0"))), group("marker")
 	node := host("node-1", "10.0.0.1", "web")
 	r.make(vpc(), web, marker, node, host("node-2", "10.0.0.2", "marker"))
 	r.start(now)
