@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -114,9 +113,4 @@ func RolloutName(groups []string) string {
 		_, _ = io.WriteString(sum, g+"\n") // a hash takes everything
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:nameLength]
-}
-
-// Member returns an address as the list of a group's members has it.
-func Member(a netip.Addr, hostName string) v1alpha1.MemberAddress {
-	return v1alpha1.MemberAddress{Address: a.String(), HostName: hostName}
 }
