@@ -83,7 +83,7 @@ func decide(w *world) *plan {
 		d.hosts[h.Name] = h
 	}
 	for _, g := range w.objects.SecurityGroups {
-		d.groups[g.Name] = refused("group "+g.Name, g.Status.Conditions)
+		d.groups[g.Name] = cmp.Or(refused("group "+g.Name, g.Status.Conditions), pending(g))
 	}
 	for _, c := range w.objects.Clusters {
 		d.clusters[c.Name] = refused("cluster "+c.Name, c.Status.Conditions)
@@ -105,6 +105,18 @@ func refused(what string, conditions []metav1.Condition) string {
 		return ""
 	}
 	return fmt.Sprintf("%s is not accepted: %s", what, cmp.Or(c.Message, c.Reason))
+}
+
+// pending says why the rules of a group are not known yet; empty if they are. A
+// group that controllers keep for a cluster exists for a moment without its
+// system rules, and an advanced one drops everything then.
+func pending(g *v1alpha1.SecurityGroup) string {
+	unused := g.Status.Protected != nil && !*g.Status.Protected
+	rules := len(g.Status.SystemIngress) + len(g.Status.SystemEgress)
+	if g.Spec.Management != v1alpha1.ManagementManaged || rules > 0 || unused {
+		return ""
+	}
+	return fmt.Sprintf("the system rules of group %s are not there yet", g.Name)
 }
 
 func (d *decider) all() {

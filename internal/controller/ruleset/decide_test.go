@@ -163,6 +163,15 @@ func TestDecideChanges(t *testing.T) {
 			port(w, "db", "1/1")
 			accepted(&w.objects.SecurityGroups[1].Status.Conditions, v1alpha1.ReasonNotFound)
 		}, []string{"held: group db is not accepted: for the test"}},
+		"GroupPending": {"a managed group has no rules yet, which is not none", func(w *world) {
+			port(w, "db", "1/1")
+			w.objects.SecurityGroups[1].Spec.Management = v1alpha1.ManagementManaged
+		}, []string{"held: the system rules of group db are not there yet"}},
+		"GroupUnused": {"one that no cluster uses has none", func(w *world) {
+			port(w, "db", "1/1")
+			no := false
+			w.objects.SecurityGroups[1].Spec.Management, w.objects.SecurityGroups[1].Status.Protected = v1alpha1.ManagementManaged, &no
+		}, []string{"change Rollout [db web]", "make Ruleset [db web]"}},
 		"ClusterNotAccepted": {"what a cluster's hosts must keep is unknown then", func(w *world) {
 			port(w, "web", "1/1")
 			accepted(&w.objects.Clusters[0].Status.Conditions, v1alpha1.ReasonCIDROverlap)

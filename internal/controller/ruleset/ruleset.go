@@ -77,7 +77,7 @@ func groupChanged(before, now client.Object) bool {
 	a, ok1 := before.(*v1alpha1.SecurityGroup)
 	b, ok2 := now.(*v1alpha1.SecurityGroup)
 	return !ok1 || !ok2 || a.Generation != b.Generation ||
-		refused("", a.Status.Conditions) != refused("", b.Status.Conditions) ||
+		refused("", a.Status.Conditions) != refused("", b.Status.Conditions) || pending(a) != pending(b) ||
 		!equality.Semantic.DeepEqual(a.Status.SystemIngress, b.Status.SystemIngress) ||
 		!equality.Semantic.DeepEqual(a.Status.SystemEgress, b.Status.SystemEgress)
 }
