@@ -148,7 +148,10 @@ func TestWearers(t *testing.T) {
 					inPool("10.0.0.1 10.0.0.2", "")(h)
 					h.CreationTimestamp = metav1.NewTime(time.Unix(2000, 0))
 				}),
-				liveHost("b", func(h *v1alpha1.Host) { inPool("10.0.0.1", "")(h); h.CreationTimestamp = metav1.NewTime(time.Unix(1000, 0)) }),
+				liveHost("b", func(h *v1alpha1.Host) {
+					inPool("10.0.0.1", "")(h)
+					h.CreationTimestamp = metav1.NewTime(time.Unix(1000, 0))
+				}),
 			},
 		},
 		"Deleting": {
@@ -190,7 +193,10 @@ func TestNamespaceRulesetErrors(t *testing.T) {
 		}
 		return out
 	}
-	advanced := func(g *v1alpha1.SecurityGroup) *v1alpha1.SecurityGroup { g.Spec.Type = v1alpha1.GroupTypeAdvanced; return g }
+	advanced := func(g *v1alpha1.SecurityGroup) *v1alpha1.SecurityGroup {
+		g.Spec.Type = v1alpha1.GroupTypeAdvanced
+		return g
+	}
 	foreign := liveGroup("c")
 	foreign.Spec.VPCName = "test"
 	v6 := &v1alpha1.PrefixList{Spec: v1alpha1.PrefixListSpec{Entries: []v1alpha1.PrefixListEntry{{CIDR: "2001:db8::/32"}}}}

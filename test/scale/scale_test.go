@@ -187,7 +187,7 @@ func (r *rig) fill() {
 		}
 		return r.admin.Create(ctx, g)
 	})
-	r.each(*hosts, func(n int) error { return r.admin.Create(ctx, r.host(n)) })
+	r.each(*hosts, func(n int) error { return r.admin.Create(ctx, hostOf(n)) })
 	made := r.clock.Now()
 	r.figure(fmt.Sprintf("making %d groups and %d hosts", *groups, *hosts), made.Sub(began).Round(time.Millisecond))
 	r.wait("all members and sets", func(ctx context.Context) bool {
@@ -206,7 +206,7 @@ func (r *rig) fill() {
 	r.figure("writes, all in all", r.writes().minus(before))
 }
 
-func (r *rig) host(n int) *v1alpha1.Host {
+func hostOf(n int) *v1alpha1.Host {
 	return &v1alpha1.Host{
 		ObjectMeta: metav1.ObjectMeta{Name: hostName(n), Namespace: namespace},
 		Spec: v1alpha1.HostSpec{
@@ -355,7 +355,7 @@ func (a *agent) run(ctx context.Context, c client.WithWatch, now clock.Clock, op
 func (r *rig) join() {
 	r.Helper()
 	before, began := r.writes(), r.clock.Now()
-	if err := r.admin.Create(r.Context(), r.host(*hosts)); err != nil {
+	if err := r.admin.Create(r.Context(), hostOf(*hosts)); err != nil {
 		r.Fatal(err)
 	}
 	r.wait("member", func(ctx context.Context) bool {
@@ -479,7 +479,7 @@ func (r *rig) memory() string {
 // etcd is the size of the file that holds everything.
 func (r *rig) etcd() string {
 	size := int64(0)
-	_ = filepath.WalkDir(r.dataDir, func(path string, d os.DirEntry, err error) error {
+	_ = filepath.WalkDir(r.dataDir, func(_ string, d os.DirEntry, err error) error {
 		if info, e := d.Info(); err == nil && e == nil && d.Name() == "db" {
 			size += info.Size()
 		}

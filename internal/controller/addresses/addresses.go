@@ -19,7 +19,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -129,10 +128,7 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 		all = append(all, edit{before: s})
 	}
 	if err := j.write(ctx, request.Namespace, all, statuses); err != nil {
-		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
-			return reconcile.Result{RequeueAfter: foldFor}, nil // somebody was faster
-		}
-		return reconcile.Result{}, err
+		return namespaced.After(err, foldFor)
 	}
 	if next.IsZero() {
 		return reconcile.Result{}, nil

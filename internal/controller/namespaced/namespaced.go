@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -70,6 +71,19 @@ func List(ctx context.Context, from client.Reader, namespace string, list client
 		return fmt.Errorf("cannot list %T of namespace %s: %w", list, namespace, err)
 	}
 	return nil
+}
+
+// After says what follows on writes that ended with an error, or with nil. Who
+// was overtaken looks again after a while, and in a namespace that is being
+// deleted there is nothing to be made.
+func After(err error, again time.Duration) (reconcile.Result, error) {
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return reconcile.Result{}, nil
+	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
+		return reconcile.Result{RequeueAfter: again}, nil
+	}
+	return reconcile.Result{}, err
 }
 
 func pointers[T any](list []T) []*T {

@@ -112,8 +112,8 @@ func refused(what string, conditions []metav1.Condition) string {
 // system rules, and an advanced one drops everything then.
 func pending(g *v1alpha1.SecurityGroup) string {
 	unused := g.Status.Protected != nil && !*g.Status.Protected
-	rules := len(g.Status.SystemIngress) + len(g.Status.SystemEgress)
-	if g.Spec.Management != v1alpha1.ManagementManaged || rules > 0 || unused {
+	ruled := len(g.Status.SystemIngress)+len(g.Status.SystemEgress) > 0
+	if g.Spec.Management != v1alpha1.ManagementManaged || ruled || unused {
 		return ""
 	}
 	return fmt.Sprintf("the system rules of group %s are not there yet", g.Name)

@@ -42,11 +42,11 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // scene returns a world with two groups in use: one host wears web, two wear
 // web and db, one of them of cluster shop.
-func scene(t *testing.T) *world {
-	t.Helper()
+func scene(tb testing.TB) *world {
+	tb.Helper()
 	tables, err := profiles.Load()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	vpc := &v1alpha1.VPC{Spec: v1alpha1.VPCSpec{CIDRBlock: "10.0.0.0/16", Subnets: []v1alpha1.Subnet{{Name: "nodes", CIDRBlock: "10.0.0.0/24"}}}}
 	vpc.Name = "prod"

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -142,10 +141,7 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 		s.fits = map[string]error{}
 	}
 	if err := j.write(ctx, p); err != nil {
-		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
-			return reconcile.Result{RequeueAfter: ruleFold}, nil // somebody was faster
-		}
-		return reconcile.Result{}, err
+		return namespaced.After(err, ruleFold)
 	}
 	if len(w.rollouts)+len(w.rulesets)+len(p.rollouts) == 0 {
 		return reconcile.Result{}, nil
