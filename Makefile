@@ -9,7 +9,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 BUILD := -trimpath
 
-.PHONY: help run build build-server test lint generate verify bench fuzz fuzz-long cover
+.PHONY: help run build build-server test lint generate verify bench bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ verify: generate lint ## prove that the tree is generated, tidy, formatted, lint
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./rules/flowset ./internal/cli
+
+bench-scale: build-server ## measure bin/ringfence-server with 10,000 hosts in 200 groups (some five minutes)
+	$(GO) test $(BUILD) ./test/scale -run '^TestScale$$' -v -timeout 30m -scale.server "$(CURDIR)/bin/ringfence-server"
 
 fuzz: ## run each fuzz target for FUZZTIME (50000x runs, or a duration such as 1m)
 	@GO="$(GO)" hack/fuzz.sh "$(FUZZTIME)"
