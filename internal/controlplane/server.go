@@ -154,6 +154,9 @@ func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
 	if err != nil {
 		return err
 	}
+	if err := s.compare(ctx, api.loopback); err != nil {
+		return err
+	}
 	if err := install.untilDone(ctx, s.pending); err != nil {
 		return err
 	}
@@ -163,6 +166,20 @@ func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
 	group.Go(func() error { return s.announce(ctx, api.loopback) })
 	group.Go(func() error { return s.lead(ctx, api.loopback, store) })
 	return group.Wait()
+}
+
+// compare returns once this replica is known to have the keys of the others.
+func (s *Server) compare(ctx context.Context, loopback *rest.Config) error {
+	return wait.PollUntilContextCancel(ctx, retry, true, func(ctx context.Context) (bool, error) {
+		different, err := s.sameAuthority(ctx, loopback)
+		if different {
+			return false, err
+		}
+		if err != nil {
+			s.pending(err)
+		}
+		return err == nil, nil
+	})
 }
 
 // pending says why the server is not ready, or with nil that it is.
