@@ -1,0 +1,451 @@
+package nft
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ringfence.dev/ringfence/rules"
+	"ringfence.dev/ringfence/rules/flowset"
+)
+
+// The budget of one host.
+const (
+	MaxEdges   = 2_000_000
+	MaxClasses = 4_096
+)
+
+// ErrClasses says that a ruleset makes more than MaxClasses classes.
+var ErrClasses = errors.New("the rules tell too many classes of peers apart")
+
+// An Input is what a host enforces. It must not change while it is in use.
+type Input struct {
+	// Ruleset is the merged rules. Required.
+	Ruleset *rules.Ruleset
+	// Exempt is what passes before any rule. Entries with HopLimit255 must be
+	// about ICMPv6.
+	Exempt []rules.Exempt
+	// Observe lets pass, counts and logs what would be dropped.
+	Observe bool
+}
+
+// A Compiler lays out one ruleset. It remembers classes, so that a change of
+// members costs no more than the classes that are new. It is not safe for
+// concurrent use.
+type Compiler struct {
+	in      Input
+	version string
+	sides   [2]*rules.Classes // by direction
+	base    []Node
+	targets map[place]string // of branches that are laid out
+	leaves  map[string]*Node // by name
+	nodes   map[string]*Node // by name
+	made    []string         // names of leaves and nodes, in the order made
+	fresh   []*Node          // made since the last call to Fresh
+	classes map[place]bool
+}
+
+// A place is a branch where it stands: what a port is depends on the protocol,
+// and what a member's address is on the family.
+type place struct {
+	direction rules.Direction
+	space     flowset.Space
+	protocol  uint32 // anyProtocol before it is known
+	branch    flowset.Branch
+}
+
+const anyProtocol = 256
+
+// New compiles a ruleset. Errors name the rule that goes over the budget.
+func New(in Input) (*Compiler, error) {
+	world := &rules.World{}
+	c := &Compiler{in: in, targets: map[place]string{}, leaves: map[string]*Node{}, nodes: map[string]*Node{}, classes: map[place]bool{}}
+	for _, e := range in.Exempt {
+		if !e.HopLimit255 {
+			world.Exempt = append(world.Exempt, e)
+		} else if e.Protocol != rules.ICMPv6 || e.Peer != nil {
+			return nil, fmt.Errorf("exemption %s: only ICMPv6 from any peer can demand a hop limit of 255", e.Name)
+		}
+	}
+	ws := rules.NewWorkspace(world, MaxEdges)
+	for _, d := range sides {
+		var err error
+		if c.sides[d], err = ws.Classes(in.Ruleset, d); err != nil {
+			return nil, fmt.Errorf("cannot lay out the rules for the kernel: %w", err)
+		}
+	}
+	c.version = in.fingerprint()
+	c.base = c.baseChains()
+	return c, nil
+}
+
+// fingerprint names a version by everything that decides but the members.
+func (in *Input) fingerprint() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %q %t\n", in.Ruleset.Type, in.Ruleset.InnerAccess, in.Observe)
+	for _, d := range sides {
+		for _, r := range in.Ruleset.Rules(d) {
+			fmt.Fprintf(h, "%s %v\n", ruleText(&r), r.Prefixes)
+		}
+	}
+	for _, e := range in.Exempt {
+		fmt.Fprintf(h, "%d %v %d %d %v %t\n", e.Protocol, e.Ports, e.FirstType, e.LastType, e.Peer, e.HopLimit255)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:5])
+}
+
+// baseChains returns the two base chains, named by their content.
+func (c *Compiler) baseChains() []Node {
+	var out []Node
+	for _, d := range sides {
+		n := Node{Hook: &Hook{"prerouting", -160}}
+		if d == rules.Egress {
+			n.Hook = &Hook{"postrouting", 150}
+		}
+		n.Rules = []Rule{AcceptForeign{d == rules.Egress}, AcceptEstablished{}, AcceptRelated{}, AcceptRelated{V6: true}}
+		for _, e := range c.in.Exempt {
+			if e.HopLimit255 {
+				n.Rules = append(n.Rules, AcceptLinkLocal{e.FirstType, e.LastType})
+			}
+		}
+		n.Rules = append(n.Rules, Goto{Policy(d)})
+		n.Name = "base_" + short[d] + "_" + n.hash()
+		out = append(out, n)
+	}
+	return out
+}
+
+// hash is that of everything in n but its name.
+func (n *Node) hash() string {
+	var w strings.Builder
+	anonymous := Node{Maps: n.Maps, Rules: n.Rules, Hook: n.Hook}
+	for i := range anonymous.Maps {
+		anonymous.Maps[i].print(&w)
+	}
+	anonymous.print(&w)
+	sum := sha256.Sum256([]byte(w.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Version lays out everything for hosts whose rules name groups with these
+// members. Members are single addresses; a group that members does not know is
+// an error, since unknown is not empty.
+func (c *Compiler) Version(members *rules.Membership) (*Version, error) {
+	v := &Version{Name: c.version, Base: c.base}
+	for _, d := range sides {
+		signed, err := c.signatures(d, members)
+		if err != nil {
+			return nil, err
+		}
+		for space, family := range families {
+			n, err := c.dispatch(d, flowset.Space(space), family, signed[space]) //nolint:gosec // 0 or 1
+			if err != nil {
+				return nil, err
+			}
+			v.Dispatch = append(v.Dispatch, n)
+		}
+	}
+	v.Leaves, v.Classes = c.reachable(v.Dispatch)
+	c.fresh = nil
+	return v, nil
+}
+
+// reachable returns what the dispatch leads to, in canonical order: what was
+// laid out for members that have left since is not there.
+func (c *Compiler) reachable(dispatch []Node) (leaves, classes []Node) {
+	seen := map[string]bool{}
+	var visit func(n *Node)
+	follow := func(name string) {
+		if n := cmp.Or(c.leaves[name], c.nodes[name]); n != nil && !seen[name] {
+			seen[name] = true
+			visit(n)
+		}
+	}
+	visit = func(n *Node) {
+		for _, name := range n.targets() {
+			follow(name)
+		}
+	}
+	for i := range dispatch {
+		visit(&dispatch[i])
+	}
+	for _, name := range slices.Sorted(maps.Keys(seen)) {
+		if n, ok := c.leaves[name]; ok {
+			leaves = append(leaves, *n)
+		} else {
+			classes = append(classes, *c.nodes[name])
+		}
+	}
+	slices.SortStableFunc(classes, func(a, b Node) int { return cmp.Compare(a.rank(), b.rank()) })
+	return leaves, classes
+}
+
+// rank orders nodes by the field that they ask for, the last field first, so
+// that what a node refers to comes before it.
+func (n *Node) rank() int {
+	kind, _, _ := strings.Cut(n.Name, "_")
+	return slices.Index([]string{"sport", "member", "type", "port", "proto"}, kind)
+}
+
+// targets returns the chains that n leads to.
+func (n *Node) targets() []string {
+	var out []string
+	for i := range n.Maps {
+		for _, e := range n.Maps[i].Elements {
+			out = append(out, e.Goto)
+		}
+	}
+	for _, r := range n.Rules {
+		switch r := r.(type) {
+		case Goto:
+			out = append(out, r.Chain)
+		case GotoKnownProtocol:
+			out = append(out, r.Chain)
+		case GotoFamily:
+			out = append(out, r.Chain)
+		}
+	}
+	return out
+}
+
+// A holder is an address and one of the groups that hold it.
+type holder struct {
+	addr  netip.Addr
+	group int
+}
+
+// signatures returns, by family, who is in which groups, sorted.
+func (c *Compiler) signatures(d rules.Direction, members *rules.Membership) ([2][]holder, error) {
+	var out [2][]holder
+	for g, name := range c.sides[d].Groups() {
+		if !members.Known(name) {
+			return out, fmt.Errorf("%s rules of %v: the members of group %s are unknown", d, c.in.Ruleset.Groups, name)
+		}
+		for _, p := range members.Prefixes(name) {
+			if !p.IsSingleIP() {
+				return out, fmt.Errorf("group %s: member %s is more than one address", name, p)
+			}
+			space := flowset.SpaceOf(p.Addr())
+			out[space] = append(out[space], holder{p.Addr(), g})
+		}
+	}
+	for i := range out {
+		slices.SortFunc(out[i], func(a, b holder) int { return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.group, b.group)) })
+		out[i] = slices.Compact(out[i]) // a group may name an address twice
+	}
+	return out, nil
+}
+
+func peerKey(d rules.Direction, s flowset.Space) Key {
+	return [...][2]Key{rules.Ingress: {Source4, Source6}, rules.Egress: {Destination4, Destination6}}[d][s]
+}
+
+func memberKey(d rules.Direction, s flowset.Space) Key { return peerKey(1-d, s) }
+
+// dispatch lays out one direction and family: the members, then the ranges. The
+// class that most ranges have needs no element: it is where misses go.
+func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, list []holder) (Node, error) {
+	key := peerKey(d, s)
+	n := Node{Name: DispatchChain(c.version, d, family)}
+	ranges := Map{Name: n.Name + "_ranges", Key: key, Interval: true}
+	spans, kids := c.sides[d].Ranges(s)
+	rest := mostFrequent(kids, func(int) uint64 { return 1 })
+	fallback, err := c.class(d, s, rest)
+	if err != nil {
+		return n, err
+	}
+	for i, span := range spans {
+		if kids[i] == rest {
+			continue
+		}
+		target, err := c.class(d, s, kids[i])
+		if err != nil {
+			return n, err
+		}
+		ranges.Elements = append(ranges.Elements, Element{span, target})
+	}
+	members := Map{Name: n.Name + "_members", Key: key}
+	for len(list) > 0 {
+		addr := list[0].addr
+		var groups []int
+		for len(list) > 0 && list[0].addr == addr {
+			groups, list = append(groups, list[0].group), list[1:]
+		}
+		e, err := c.Member(d, addr, groups)
+		if err != nil {
+			return n, err
+		}
+		members.Elements = append(members.Elements, e)
+	}
+	n.Maps = []Map{members, ranges}
+	n.Rules = []Rule{Lookup{key, members.Name}, Lookup{key, ranges.Name}, Goto{fallback}}
+	return n, nil
+}
+
+// Groups returns the groups on whose members a direction depends, sorted.
+func (c *Compiler) Groups(d rules.Direction) []string { return c.sides[d].Groups() }
+
+// MemberMap names the map that holds an address of a direction.
+func (c *Compiler) MemberMap(d rules.Direction, a netip.Addr) string {
+	return DispatchChain(c.version, d, families[flowset.SpaceOf(a)]) + "_members"
+}
+
+// Member returns the element of an address that these groups hold: indexes of
+// Groups, ascending, at least one. Nodes that it needs and that were not there
+// before are what Fresh returns next.
+func (c *Compiler) Member(d rules.Direction, a netip.Addr, groups []int) (Element, error) {
+	branch, err := c.sides[d].Of(a, groups)
+	if err != nil {
+		return Element{}, fmt.Errorf("cannot lay out the rules for %s: %w", a, err)
+	}
+	target, err := c.class(d, flowset.SpaceOf(a), branch)
+	at := flowset.AddrFrom(a)
+	return Element{flowset.AddrRange{First: at, Last: at}, target}, err
+}
+
+// Fresh returns the nodes that were made since Version or Fresh was last
+// called, in the order in which they can be made in the kernel.
+func (c *Compiler) Fresh() []*Node {
+	out := c.fresh
+	c.fresh = nil
+	return out
+}
+
+// class returns the chain for what a peer may do.
+func (c *Compiler) class(d rules.Direction, s flowset.Space, b flowset.Branch) (string, error) {
+	at := place{d, s, anyProtocol, b}
+	c.classes[at] = true
+	if len(c.classes) > MaxClasses {
+		return "", fmt.Errorf("%w (at most %d): %s rules of %v", ErrClasses, MaxClasses, d, c.in.Ruleset.Groups)
+	}
+	return c.target(at)
+}
+
+// mostFrequent returns the branch that weighs most, of equals the first.
+func mostFrequent(kids []flowset.Branch, weight func(i int) uint64) flowset.Branch {
+	total := map[flowset.Branch]uint64{}
+	for i, k := range kids {
+		total[k] += weight(i)
+	}
+	best := kids[0]
+	for _, k := range kids {
+		if total[k] > total[best] {
+			best = k
+		}
+	}
+	return best
+}
+
+// target returns the chain of a branch, and makes it if it is new.
+func (c *Compiler) target(at place) (string, error) {
+	if name, ok := c.targets[at]; ok {
+		return name, nil
+	}
+	name, err := c.lay(at)
+	if err == nil {
+		c.targets[at] = name
+	}
+	return name, err
+}
+
+func (c *Compiler) lay(at place) (string, error) {
+	if leaf, ok := at.branch.Leaf(); ok {
+		return c.leaf(at.direction, c.sides[at.direction].Verdict(leaf)), nil
+	}
+	switch field, _ := at.branch.Field(); field {
+	case flowset.Protocol:
+		return c.byProtocol(at)
+	case flowset.Port:
+		switch rules.Protocol(at.protocol) { //nolint:gosec // at most 256
+		case rules.TCP, rules.UDP, rules.SCTP:
+			return c.byRange(at, field, "port", DestinationPort)
+		case rules.ICMP:
+			return c.byRange(at, field, "type", ICMPType)
+		case rules.ICMPv6:
+			return c.byRange(at, field, "type", ICMPv6Type)
+		}
+	case flowset.Member:
+		return c.byRange(at, field, "member", memberKey(at.direction, at.space))
+	case flowset.SourcePort:
+		return c.byRange(at, field, "sport", SourcePort)
+	case flowset.Peer:
+	}
+	return "", fmt.Errorf("protocol %d: the diagram asks for a field that its packets do not have", at.protocol)
+}
+
+// byProtocol lays out what depends on the protocol: a hash map, with the
+// branch that most protocols have as what misses get.
+func (c *Compiler) byProtocol(at place) (string, error) {
+	var spans []flowset.AddrRange
+	var kids []flowset.Branch
+	for r, kid := range at.branch.Runs(flowset.Protocol, at.space) {
+		spans, kids = append(spans, r), append(kids, kid)
+	}
+	rest := mostFrequent(kids, func(i int) uint64 { return spans[i].Last.Lo - spans[i].First.Lo })
+	m := Map{Key: L4Protocol}
+	var fallback string
+	for i, kid := range kids {
+		for p := spans[i].First.Lo; p <= spans[i].Last.Lo; p++ {
+			target, err := c.target(place{at.direction, at.space, uint32(p), kid}) //nolint:gosec // at most 255
+			if err != nil {
+				return "", err
+			}
+			if kid == rest {
+				fallback = target
+				break // it has no fields that depend on the protocol: they are of single ones
+			}
+			m.Elements = append(m.Elements, Element{single(p), target})
+		}
+	}
+	return c.add("proto", at.direction, m, GotoKnownProtocol{fallback}), nil
+}
+
+func single(v uint64) flowset.AddrRange {
+	a := flowset.Addr{Lo: v}
+	return flowset.AddrRange{First: a, Last: a}
+}
+
+// byRange lays out any other field: an interval map without gaps, so that only
+// a packet in which the field cannot be read misses.
+func (c *Compiler) byRange(at place, field flowset.Field, kind string, key Key) (string, error) {
+	m := Map{Key: key, Interval: true}
+	last := key.last()
+	for r, kid := range at.branch.Runs(field, at.space) {
+		if r.First.Compare(last) > 0 {
+			break // a source port that nobody told: no packet is like that
+		}
+		if r.Last.Compare(last) > 0 {
+			r.Last = last
+		}
+		target, err := c.target(place{at.direction, at.space, at.protocol, kid})
+		if err != nil {
+			return "", err
+		}
+		m.Elements = append(m.Elements, Element{r, target})
+	}
+	return c.add(kind, at.direction, m), nil
+}
+
+// add makes the node that asks a map, then tries more, then gives up.
+func (c *Compiler) add(kind string, d rules.Direction, m Map, more ...Rule) string {
+	n := &Node{Maps: []Map{m}, Rules: append([]Rule{Lookup{Key: m.Key}}, more...)}
+	n.Rules = append(n.Rules, Goto{c.unreadable(d)})
+	n.Name = kind + "_" + n.hash()
+	if _, ok := c.nodes[n.Name]; !ok {
+		n.Maps[0].Name = n.Name
+		n.Rules[0] = Lookup{m.Key, n.Name}
+		c.nodes[n.Name] = n
+		c.note(n)
+	}
+	return n.Name
+}
+
+func (c *Compiler) note(n *Node) {
+	c.fresh = append(c.fresh, n)
+}

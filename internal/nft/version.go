@@ -1,0 +1,104 @@
+package nft
+
+import (
+	"fmt"
+	"strings"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// Sides are the two directions, families the two IP versions, in the order in
+// which everything is laid out.
+var (
+	sides    = []rules.Direction{rules.Ingress, rules.Egress}
+	short    = [...]string{rules.Ingress: "in", rules.Egress: "out"}
+	families = []string{"4", "6"}
+)
+
+// A Version is everything that enforces one ruleset.
+type Version struct {
+	// Name identifies the version by its rules; members do not count.
+	Name string
+	// Leaves and Classes are named by content and may be in the table already.
+	// Each refers only to nodes before it.
+	Leaves, Classes []Node
+	// Dispatch has four chains, of this version alone: ingress for IPv4 and
+	// IPv6, then egress. Each has two maps: the members, and the ranges of
+	// addresses for what is no member.
+	Dispatch []Node
+	// Base has the two base chains that lead to the policies; the same for most versions.
+	Base []Node
+}
+
+// DispatchChain names the chain of a version for a direction and family (4 or 6).
+func DispatchChain(version string, d rules.Direction, family string) string {
+	return fmt.Sprintf("v_%s_%s%s", version, short[d], family)
+}
+
+// Policy names the trampoline of a direction: the one chain that is rewritten.
+func Policy(d rules.Direction) string { return short[d] + "_policy" }
+
+// TrialMap names the map whose elements, with a timeout, go before the policy.
+func TrialMap(d rules.Direction) string { return short[d] + "_trial" }
+
+// Trampoline returns the chain of a direction that leads to a version; ""
+// leads nowhere, which lets everything pass.
+func Trampoline(d rules.Direction, version string) Node {
+	n := Node{
+		Name:  Policy(d),
+		Maps:  []Map{{Name: TrialMap(d), Key: Family, Timeout: true}},
+		Rules: []Rule{Lookup{Family, TrialMap(d)}},
+	}
+	if version != "" {
+		for _, f := range families {
+			n.Rules = append(n.Rules, GotoFamily{f == "6", DispatchChain(version, d, f)})
+		}
+	}
+	return n
+}
+
+// Nodes returns all nodes of v in the order in which they can be made.
+func (v *Version) Nodes() []*Node {
+	var out []*Node
+	for _, list := range [][]Node{v.Leaves, v.Classes, v.Dispatch} {
+		for i := range list {
+			out = append(out, &list[i])
+		}
+	}
+	return out
+}
+
+// Text prints the table that has v in force, in nft's syntax.
+func (v *Version) Text(uplinks []string) string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "table inet %s {\n", TableName)
+	nodes := v.Nodes()
+	for _, d := range sides {
+		t := Trampoline(d, v.Name)
+		nodes = append(nodes, &t)
+	}
+	for i := range v.Base {
+		nodes = append(nodes, &v.Base[i])
+	}
+	for _, n := range nodes {
+		if n.Counted {
+			fmt.Fprintf(&w, "\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", n.Name)
+		}
+	}
+	fmt.Fprintf(&w, "\tlimit %s {\n\t\trate %d/second burst %d packets\n\t}\n", LogLimit, LogRate, LogBurst)
+	fmt.Fprintf(&w, "\tset %s {\n\t\ttype ifname\n", UplinkSet)
+	if len(uplinks) > 0 {
+		fmt.Fprintf(&w, "\t\telements = { \"%s\" }\n", strings.Join(uplinks, `", "`))
+	}
+	w.WriteString("\t}\n")
+	for _, n := range nodes {
+		for i := range n.Maps {
+			n.Maps[i].print(&w)
+		}
+	}
+	for _, n := range nodes {
+		n.print(&w)
+	}
+	w.WriteString("}\n")
+	return w.String()
+}
