@@ -415,7 +415,7 @@ func single(v uint64) flowset.AddrRange {
 // a packet in which the field cannot be read misses.
 func (c *Compiler) byRange(at place, field flowset.Field, kind string, key Key) (string, error) {
 	m := Map{Key: key, Interval: true}
-	last := key.last()
+	last := key.Last()
 	for r, kid := range at.branch.Runs(field, at.space) {
 		if r.First.Compare(last) > 0 {
 			break // a source port that nobody told: no packet is like that

@@ -58,8 +58,8 @@ var keys = [...]struct{ expression, datatype string }{
 // String returns the expression in nft's syntax.
 func (k Key) String() string { return keys[k].expression }
 
-// last is the greatest value of a key.
-func (k Key) last() flowset.Addr {
+// Last is the greatest value of a key.
+func (k Key) Last() flowset.Addr {
 	switch k {
 	case Source4, Destination4:
 		return flowset.AllIPv4().Last

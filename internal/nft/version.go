@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
+	"ringfence.dev/ringfence/rules/flowset"
 )
 
 // Sides are the two directions, families the two IP versions, in the order in
@@ -101,4 +102,45 @@ func (v *Version) Text(uplinks []string) string {
 	}
 	w.WriteString("}\n")
 	return w.String()
+}
+
+// A Move is an address that joins a class (From is empty), leaves its groups
+// (To is empty), or changes its class.
+type Move struct {
+	// Map is the member map, Key what it is asked by.
+	Map      string
+	Key      Key
+	Address  flowset.Addr
+	From, To string
+}
+
+// Moves are the changes of one map.
+type Moves struct {
+	Map    string
+	Key    Key
+	Remove []flowset.Addr
+	Add    []Element
+}
+
+// ByMap sorts moves by map, those that change nothing left out.
+func ByMap(moves []Move) []Moves {
+	at := map[string]int{}
+	var out []Moves
+	for _, m := range moves {
+		if m.From == m.To {
+			continue
+		}
+		i, ok := at[m.Map]
+		if !ok {
+			i = len(out)
+			at[m.Map], out = i, append(out, Moves{Map: m.Map, Key: m.Key})
+		}
+		if m.From != "" {
+			out[i].Remove = append(out[i].Remove, m.Address)
+		}
+		if m.To != "" {
+			out[i].Add = append(out[i].Add, Element{flowset.AddrRange{First: m.Address, Last: m.Address}, m.To})
+		}
+	}
+	return out
 }

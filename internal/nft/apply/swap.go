@@ -1,0 +1,289 @@
+package apply
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+
+	"ringfence.dev/ringfence/internal/nft"
+	"ringfence.dev/ringfence/rules"
+	"ringfence.dev/ringfence/rules/flowset"
+)
+
+// ErrTrialOver says that the trial ended before it was confirmed.
+var ErrTrialOver = errors.New("the trial is over: packets take the confirmed version again")
+
+var directions = []rules.Direction{rules.Ingress, rules.Egress}
+
+// Build makes what v needs and the kernel does not have. No packet takes it
+// yet. Uplinks are used if the table has none so far; it is an error if there
+// would be none at all.
+func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
+	chains, sets, err := k.present()
+	if err != nil {
+		return err
+	}
+	if err := k.foundation(chains, sets, uplinks); err != nil {
+		return err
+	}
+	nodes := v.Nodes()
+	for i := range v.Base {
+		nodes = append(nodes, &v.Base[i])
+	}
+	if err := k.make(nodes, chains); err != nil {
+		return err
+	}
+	return k.verify(v.Dispatch)
+}
+
+func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
+	for _, n := range nodes {
+		if chains[n.Name] {
+			continue // made in one transaction, never changed, so complete
+		}
+		if err := k.makeNode(n); err != nil {
+			return err
+		}
+		if err := k.commitLarge("build chain " + n.Name); err != nil {
+			return err
+		}
+	}
+	return k.commit("build the new version")
+}
+
+// foundation makes what all versions share.
+func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) error {
+	k.conn.AddTable(k.table)
+	k.conn.AddObj(&nftables.NamedObj{
+		Table: k.table, Name: nft.LogLimit, Type: nftables.ObjTypeLimit,
+		Obj: &expr.Limit{Type: expr.LimitTypePkts, Rate: nft.LogRate, Unit: expr.LimitTimeSecond, Burst: nft.LogBurst},
+	})
+	if !sets[nft.UplinkSet] {
+		if len(uplinks) == 0 {
+			return errors.New("no uplink: nothing would be judged; name one")
+		}
+		var list []nftables.SetElement
+		for _, u := range uplinks {
+			list = append(list, nftables.SetElement{Key: interfaceKey(u)})
+		}
+		if err := k.conn.AddSet(k.uplinkSet(), list); err != nil {
+			return fmt.Errorf("cannot make set %s: %w", nft.UplinkSet, err)
+		}
+	}
+	for _, d := range directions {
+		if !chains[nft.Policy(d)] {
+			t := nft.Trampoline(d, "")
+			if err := k.makeNode(&t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// interfaceKey is an interface's name as the kernel compares it.
+func interfaceKey(name string) []byte {
+	out := make([]byte, 16) //nolint:mnd // IFNAMSIZ
+	copy(out[:15], name)
+	return out
+}
+
+// Trial leads packets to a version that was built, for a time: then, if nobody
+// confirms, the kernel leads them to the confirmed version again, or lets
+// everything pass if there is none.
+func (k *Kernel) Trial(version string, timeout time.Duration) error {
+	if timeout < time.Millisecond {
+		return fmt.Errorf("a trial of %s: want at least a millisecond", timeout)
+	}
+	for _, d := range directions {
+		t := nft.Trampoline(d, version)
+		s := k.set(&t.Maps[0])
+		if err := k.endTrial(s); err != nil {
+			return err
+		}
+		for _, e := range trialElements(d, version) {
+			list := elements(&t.Maps[0], e)
+			list[0].Timeout = timeout
+			if err := k.conn.SetAddElements(s, list); err != nil {
+				return fmt.Errorf("cannot try version %s: %w", version, err)
+			}
+		}
+	}
+	return k.commit("try version " + version)
+}
+
+// The values of nft.Family.
+var familyValues = []struct {
+	value  uint64
+	suffix string
+}{{2, "4"}, {10, "6"}} //nolint:mnd // NFPROTO_IPV4 and NFPROTO_IPV6
+
+func trialElements(d rules.Direction, version string) []nft.Element {
+	var out []nft.Element
+	for _, f := range familyValues {
+		at := flowset.Addr{Lo: f.value}
+		out = append(out, nft.Element{Range: flowset.AddrRange{First: at, Last: at}, Goto: nft.DispatchChain(version, d, f.suffix)})
+	}
+	return out
+}
+
+// endTrial collects the removal of the trial's elements.
+func (k *Kernel) endTrial(s *nftables.Set) error {
+	list, err := k.conn.GetSetElements(s)
+	if err != nil {
+		return fmt.Errorf("cannot read map %s: %w", s.Name, err)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	for i := range list {
+		list[i] = nftables.SetElement{Key: list[i].Key}
+	}
+	return k.conn.SetDeleteElements(s, list)
+}
+
+// EndTrial goes back to the confirmed version at once.
+func (k *Kernel) EndTrial() error {
+	for _, d := range directions {
+		if err := k.endTrial(k.set(&nft.Trampoline(d, "").Maps[0])); err != nil {
+			return err
+		}
+	}
+	return k.commit("end the trial")
+}
+
+// Confirm leads packets to a version that was built, for good. With tried, it
+// must be on trial still; else the error is ErrTrialOver.
+func (k *Kernel) Confirm(version string, tried bool) error {
+	s, err := k.State()
+	if err != nil {
+		return err
+	}
+	if tried && s.Trial != version {
+		return fmt.Errorf("cannot confirm version %s: %w", version, ErrTrialOver)
+	}
+	for _, d := range directions {
+		t := nft.Trampoline(d, version)
+		c := k.chain(t.Name)
+		k.conn.FlushChain(c)
+		k.addRules(c, t.Rules, userdata.AppendString(nil, userdata.TypeComment, confirmedPrefix+version))
+		if err := k.endTrial(k.set(&t.Maps[0])); err != nil {
+			return err
+		}
+	}
+	return k.commit("confirm version " + version)
+}
+
+// confirmedPrefix begins the comment on a trampoline's first rule.
+const confirmedPrefix = "version "
+
+// A State is where the trampolines lead.
+type State struct {
+	// Confirmed and Trial are versions; empty if there is none.
+	Confirmed, Trial string
+	// Left is how long the trial lasts still.
+	Left time.Duration
+}
+
+// State reads where packets go now. The zero State means that there is no
+// table, or that it lets everything pass.
+func (k *Kernel) State() (State, error) {
+	var out State
+	chains, _, err := k.present()
+	if err != nil || !chains[nft.Policy(rules.Ingress)] {
+		return out, err
+	}
+	list, err := k.conn.GetRules(k.table, k.chain(nft.Policy(rules.Ingress)))
+	if err != nil {
+		return out, fmt.Errorf("cannot read chain %s: %w", nft.Policy(rules.Ingress), err)
+	}
+	if len(list) > 0 {
+		comment, _ := userdata.GetString(list[0].UserData, userdata.TypeComment)
+		out.Confirmed, _ = strings.CutPrefix(strings.TrimRight(comment, "\x00"), confirmedPrefix)
+	}
+	trial, err := k.conn.GetSetElements(k.set(&nft.Trampoline(rules.Ingress, "").Maps[0]))
+	if err != nil {
+		return out, fmt.Errorf("cannot read map %s: %w", nft.TrialMap(rules.Ingress), err)
+	}
+	for _, e := range trial {
+		if e.VerdictData != nil {
+			out.Trial, out.Left = versionOf(e.VerdictData.Chain), e.Expires
+		}
+	}
+	return out, nil
+}
+
+// versionOf is the inverse of nft.DispatchChain.
+func versionOf(chain string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(chain, "v_"), "_")
+	return name
+}
+
+// Delete takes away everything that none of the versions needs; with none, it
+// deletes all versions and leaves the shared parts, if no trampoline leads there.
+func (k *Kernel) Delete(keep ...*nft.Version) error {
+	chains, sets, err := k.present()
+	if err != nil {
+		return err
+	}
+	for _, d := range directions {
+		delete(chains, nft.Policy(d))
+		delete(sets, nft.TrialMap(d))
+	}
+	delete(sets, nft.UplinkSet)
+	for _, v := range keep {
+		nodes := v.Nodes()
+		for i := range v.Base {
+			nodes = append(nodes, &v.Base[i])
+		}
+		for _, n := range nodes {
+			delete(chains, n.Name)
+			for i := range n.Maps {
+				delete(sets, n.Maps[i].Name)
+			}
+		}
+	}
+	return k.deleteAll(chains, sets)
+}
+
+func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
+	names := make([]string, 0, len(chains))
+	for name := range chains {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a, b)) })
+	for _, name := range names {
+		k.conn.DelChain(k.chain(name))
+		k.messages++
+		for _, set := range []string{name, name + "_members", name + "_ranges"} {
+			if sets[set] {
+				k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
+				k.messages++
+			}
+		}
+		if isLeaf(name) {
+			k.conn.DeleteObject(&nftables.NamedObj{Table: k.table, Name: name, Type: nftables.ObjTypeCounter})
+			k.messages++
+		}
+		if err := k.commitLarge("delete chain " + name); err != nil {
+			return err
+		}
+	}
+	return k.commit("delete the old version")
+}
+
+// Uninstall deletes our table: everything passes.
+func (k *Kernel) Uninstall() error {
+	if _, err := k.conn.ListTableOfFamily(nft.TableName, nftables.TableFamilyINet); err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	k.conn.DelTable(k.table)
+	return k.commit("delete table " + nft.TableName)
+}
