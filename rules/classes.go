@@ -53,7 +53,6 @@ func (ws *Workspace) Classes(rs *Ruleset, d Direction) (*Classes, error) {
 	return out, nil
 }
 
-
 // Groups returns the groups on whose members a class depends, sorted: the
 // peers that rules name and, on ingress, the host's own with inner access. It
 // is not to be changed.

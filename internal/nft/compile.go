@@ -46,8 +46,6 @@ type Compiler struct {
 	targets map[place]string // of branches that are laid out
 	leaves  map[string]*Node // by name
 	nodes   map[string]*Node // by name
-	made    []string         // names of leaves and nodes, in the order made
-	fresh   []*Node          // made since the last call to Fresh
 	classes map[place]bool
 }
 
@@ -87,17 +85,18 @@ func New(in Input) (*Compiler, error) {
 
 // fingerprint names a version by everything that decides but the members.
 func (in *Input) fingerprint() string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%d %q %t\n", in.Ruleset.Type, in.Ruleset.InnerAccess, in.Observe)
+	var h strings.Builder
+	fmt.Fprintf(&h, "%d %q %t\n", in.Ruleset.Type, in.Ruleset.InnerAccess, in.Observe)
 	for _, d := range sides {
 		for _, r := range in.Ruleset.Rules(d) {
-			fmt.Fprintf(h, "%s %v\n", ruleText(&r), r.Prefixes)
+			fmt.Fprintf(&h, "%s %v\n", ruleText(&r), r.Prefixes)
 		}
 	}
 	for _, e := range in.Exempt {
-		fmt.Fprintf(h, "%d %v %d %d %v %t\n", e.Protocol, e.Ports, e.FirstType, e.LastType, e.Peer, e.HopLimit255)
+		fmt.Fprintf(&h, "%d %v %d %d %v %t\n", e.Protocol, e.Ports, e.FirstType, e.LastType, e.Peer, e.HopLimit255)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:5])
+	sum := sha256.Sum256([]byte(h.String()))
+	return hex.EncodeToString(sum[:5])
 }
 
 // baseChains returns the two base chains, named by their content.
@@ -126,9 +125,9 @@ func (n *Node) hash() string {
 	var w strings.Builder
 	anonymous := Node{Maps: n.Maps, Rules: n.Rules, Hook: n.Hook}
 	for i := range anonymous.Maps {
-		anonymous.Maps[i].print(&w)
+		anonymous.Maps[i].write(&w)
 	}
-	anonymous.print(&w)
+	anonymous.write(&w)
 	sum := sha256.Sum256([]byte(w.String()))
 	return hex.EncodeToString(sum[:8])
 }
@@ -144,7 +143,7 @@ func (c *Compiler) Version(members *rules.Membership) (*Version, error) {
 			return nil, err
 		}
 		for space, family := range families {
-			n, err := c.dispatch(d, flowset.Space(space), family, signed[space]) //nolint:gosec // 0 or 1
+			n, err := c.dispatch(d, flowset.Space(space), family, signed[space])
 			if err != nil {
 				return nil, err
 			}
@@ -152,7 +151,6 @@ func (c *Compiler) Version(members *rules.Membership) (*Version, error) {
 		}
 	}
 	v.Leaves, v.Classes = c.reachable(v.Dispatch)
-	c.fresh = nil
 	return v, nil
 }
 
@@ -209,6 +207,7 @@ func (n *Node) targets() []string {
 			out = append(out, r.Chain)
 		case GotoFamily:
 			out = append(out, r.Chain)
+		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptRelated, Count, CountAccept, Drop, Log, Lookup:
 		}
 	}
 	return out
@@ -277,7 +276,7 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		for len(list) > 0 && list[0].addr == addr {
 			groups, list = append(groups, list[0].group), list[1:]
 		}
-		e, err := c.Member(d, addr, groups)
+		e, err := c.member(d, addr, groups)
 		if err != nil {
 			return n, err
 		}
@@ -291,15 +290,13 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 // Groups returns the groups on whose members a direction depends, sorted.
 func (c *Compiler) Groups(d rules.Direction) []string { return c.sides[d].Groups() }
 
-// MemberMap names the map that holds an address of a direction.
-func (c *Compiler) MemberMap(d rules.Direction, a netip.Addr) string {
+func (c *Compiler) memberMap(d rules.Direction, a netip.Addr) string {
 	return DispatchChain(c.version, d, families[flowset.SpaceOf(a)]) + "_members"
 }
 
-// Member returns the element of an address that these groups hold: indexes of
-// Groups, ascending, at least one. Nodes that it needs and that were not there
-// before are what Fresh returns next.
-func (c *Compiler) Member(d rules.Direction, a netip.Addr, groups []int) (Element, error) {
+// member returns the element of an address that these groups hold: indexes of
+// Groups, ascending, at least one.
+func (c *Compiler) member(d rules.Direction, a netip.Addr, groups []int) (Element, error) {
 	branch, err := c.sides[d].Of(a, groups)
 	if err != nil {
 		return Element{}, fmt.Errorf("cannot lay out the rules for %s: %w", a, err)
@@ -309,11 +306,68 @@ func (c *Compiler) Member(d rules.Direction, a netip.Addr, groups []int) (Elemen
 	return Element{flowset.AddrRange{First: at, Last: at}, target}, err
 }
 
-// Fresh returns the nodes that were made since Version or Fresh was last
-// called, in the order in which they can be made in the kernel.
-func (c *Compiler) Fresh() []*Node {
-	out := c.fresh
-	c.fresh = nil
+// A Change is an address that groups held before, and that others hold after.
+// Groups that no rule names may be among them.
+type Change struct {
+	Address netip.Addr
+	Before  []string
+	After   []string
+}
+
+// Moves returns what changes of members change in the maps of the version.
+// What they need must be in the kernel first.
+func (c *Compiler) Moves(changes []Change) ([]Move, error) {
+	var out []Move
+	for i := range changes {
+		for _, d := range sides {
+			m := Move{Map: c.memberMap(d, changes[i].Address), Key: peerKey(d, flowset.SpaceOf(changes[i].Address)), Address: flowset.AddrFrom(changes[i].Address)}
+			var err error
+			if m.From, err = c.targetOf(d, changes[i].Address, changes[i].Before); err != nil {
+				return nil, err
+			}
+			if m.To, err = c.targetOf(d, changes[i].Address, changes[i].After); err != nil {
+				return nil, err
+			}
+			if m.From != m.To {
+				out = append(out, m)
+			}
+		}
+	}
+	return out, nil
+}
+
+// targetOf returns where an address that these groups hold leads; empty if no
+// rule names any of them.
+func (c *Compiler) targetOf(d rules.Direction, a netip.Addr, groups []string) (string, error) {
+	var held []int
+	for i, name := range c.sides[d].Groups() {
+		if slices.Contains(groups, name) {
+			held = append(held, i)
+		}
+	}
+	if len(held) == 0 {
+		return "", nil
+	}
+	e, err := c.member(d, a, held)
+	return e.Goto, err
+}
+
+// Needs returns the nodes that the moves lead to, in the order in which they
+// can be made; the kernel may have some of them already.
+func (c *Compiler) Needs(moves []Move) []*Node {
+	var entry Node
+	for _, m := range moves {
+		if m.To != "" {
+			entry.Rules = append(entry.Rules, Goto{m.To})
+		}
+	}
+	leaves, classes := c.reachable([]Node{entry})
+	var out []*Node
+	for _, list := range [][]Node{leaves, classes} {
+		for i := range list {
+			out = append(out, &list[i])
+		}
+	}
 	return out
 }
 
@@ -441,11 +495,6 @@ func (c *Compiler) add(kind string, d rules.Direction, m Map, more ...Rule) stri
 		n.Maps[0].Name = n.Name
 		n.Rules[0] = Lookup{m.Key, n.Name}
 		c.nodes[n.Name] = n
-		c.note(n)
 	}
 	return n.Name
-}
-
-func (c *Compiler) note(n *Node) {
-	c.fresh = append(c.fresh, n)
 }

@@ -85,7 +85,6 @@ func (c *Compiler) end(name string, a rules.Action, what string) string {
 		n.Rules = []Rule{Count{name}, Log{prefix("ringfence drop", name, what)}, Drop{}}
 	}
 	c.leaves[name] = n
-	c.note(n)
 	return name
 }
 

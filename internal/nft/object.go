@@ -42,7 +42,7 @@ const (
 )
 
 // keys has the texts of each key: the expression, and the type of its values.
-var keys = [...]struct{ expression, datatype string }{
+var keys = [...]struct{ expression, datatype string }{ //nolint:gochecknoglobals // a constant
 	Family:          {"meta nfproto", "nf_proto"},
 	Source4:         {"ip saddr", "ipv4_addr"},
 	Source6:         {"ip6 saddr", "ipv6_addr"},
@@ -111,7 +111,7 @@ func (m *Map) element(e Element) string {
 	return first + " : goto " + e.Goto
 }
 
-func (m *Map) print(w *strings.Builder) {
+func (m *Map) write(w *strings.Builder) {
 	fmt.Fprintf(w, "\tmap %s {\n\t\ttype %s : verdict\n", m.Name, keys[m.Key].datatype)
 	if m.Interval {
 		w.WriteString("\t\tflags interval\n")
@@ -278,7 +278,7 @@ type Hook struct {
 	Priority int32
 }
 
-func (n *Node) print(w *strings.Builder) {
+func (n *Node) write(w *strings.Builder) {
 	fmt.Fprintf(w, "\tchain %s {\n", n.Name)
 	if n.Hook != nil {
 		fmt.Fprintf(w, "\t\ttype filter hook %s priority %d; policy accept;\n", n.Hook.Name, n.Hook.Priority)

@@ -11,9 +11,9 @@ import (
 // Sides are the two directions, families the two IP versions, in the order in
 // which everything is laid out.
 var (
-	sides    = []rules.Direction{rules.Ingress, rules.Egress}
-	short    = [...]string{rules.Ingress: "in", rules.Egress: "out"}
-	families = []string{"4", "6"}
+	sides    = []rules.Direction{rules.Ingress, rules.Egress}        //nolint:gochecknoglobals // a constant
+	short    = [...]string{rules.Ingress: "in", rules.Egress: "out"} //nolint:gochecknoglobals // a constant
+	families = []string{"4", "6"}                                    //nolint:gochecknoglobals // a constant
 )
 
 // A Version is everything that enforces one ruleset.
@@ -94,11 +94,11 @@ func (v *Version) Text(uplinks []string) string {
 	w.WriteString("\t}\n")
 	for _, n := range nodes {
 		for i := range n.Maps {
-			n.Maps[i].print(&w)
+			n.Maps[i].write(&w)
 		}
 	}
 	for _, n := range nodes {
-		n.print(&w)
+		n.write(&w)
 	}
 	w.WriteString("}\n")
 	return w.String()

@@ -141,9 +141,9 @@ func lookup(r nft.Lookup) []expr.Any {
 func key(k nft.Key, a flowset.Addr) []byte {
 	switch fieldOf(k).datatype.Bytes {
 	case 1:
-		return []byte{byte(a.Lo)}
+		return []byte{byte(a.Lo)} //nolint:gosec // a key of one byte
 	case 2: //nolint:mnd // bytes of a port
-		return []byte{byte(a.Lo >> 8), byte(a.Lo)}
+		return []byte{byte(a.Lo >> 8), byte(a.Lo)} //nolint:gosec // a key of two bytes
 	case 4: //nolint:mnd // bytes of an IPv4 address
 		return a.In4().AsSlice()
 	}

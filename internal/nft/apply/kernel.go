@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
@@ -30,8 +32,10 @@ const (
 // A Kernel is the connection to the nftables of one network namespace: one
 // lasting socket. It is not safe for concurrent use.
 type Kernel struct {
-	conn     *nftables.Conn
-	table    *nftables.Table
+	conn  *nftables.Conn
+	table *nftables.Table
+	// known are our chains as last seen, or made since; nil if never seen.
+	known    map[string]bool
 	nextID   uint32
 	messages int
 	elements int
@@ -40,15 +44,21 @@ type Kernel struct {
 // Open connects to the nftables of the calling thread's network namespace. It
 // needs CAP_NET_ADMIN.
 func Open() (*Kernel, error) {
+	k := &Kernel{table: &nftables.Table{Name: nft.TableName, Family: nftables.TableFamilyINet}}
+	return k, k.dial()
+}
+
+func (k *Kernel) dial() error {
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(enlarge))
 	if err != nil {
-		return nil, fmt.Errorf("cannot open a netlink socket to nftables: %w", err)
+		return fmt.Errorf("cannot open a netlink socket to nftables: %w", err)
 	}
-	return &Kernel{conn: conn, table: &nftables.Table{Name: nft.TableName, Family: nftables.TableFamilyINet}}, nil
+	k.conn = conn
+	return nil
 }
 
 func enlarge(c *netlink.Conn) error {
-	return errors.Join(force(c, true), force(c, false))
+	return errors.Join(force(c, unix.SO_SNDBUFFORCE), force(c, unix.SO_RCVBUFFORCE))
 }
 
 // Close closes the socket. What is enforced stays.
@@ -58,6 +68,14 @@ func (k *Kernel) Close() error { return k.conn.CloseLasting() }
 func (k *Kernel) commit(what string) error {
 	k.messages, k.elements = 0, 0
 	if err := k.conn.Flush(); err != nil {
+		k.known = nil
+		// Answers that nobody has read would be taken for those to what comes next.
+		if err := k.conn.CloseLasting(); err != nil {
+			return fmt.Errorf("cannot close a netlink socket: %w", err)
+		}
+		if err := k.dial(); err != nil {
+			return err
+		}
 		return fmt.Errorf("cannot %s: the kernel refuses: %w", what, err)
 	}
 	return nil
@@ -117,7 +135,7 @@ func hook(c *nftables.Chain, h *nft.Hook) {
 	if h.Name == "postrouting" {
 		c.Hooknum = nftables.ChainHookPostrouting
 	}
-	c.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(h.Priority))
+	c.Priority = new(nftables.ChainPriority(h.Priority))
 	policy := nftables.ChainPolicyAccept
 	c.Policy = &policy
 }
@@ -144,9 +162,11 @@ func (k *Kernel) present() (chains, sets map[string]bool, err error) {
 	}
 	if len(chains) == 0 {
 		if _, err := k.conn.ListTableOfFamily(nft.TableName, nftables.TableFamilyINet); err != nil {
+			k.known = map[string]bool{}
 			return chains, sets, nil //nolint:nilerr // there is no table yet
 		}
 	}
+	k.known = maps.Clone(chains)
 	list, err := k.conn.GetSets(k.table)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot list the sets of table %s: %w", nft.TableName, err)
@@ -159,7 +179,7 @@ func (k *Kernel) present() (chains, sets map[string]bool, err error) {
 
 // kinds are the kinds of nodes, by how their names begin, but for leaves: what
 // comes first may refer to what comes later, never the other way round.
-var kinds = []string{"base", "v", "proto", "port", "type", "member", "sport"}
+var kinds = []string{"base", "v", "proto", "port", "type", "member", "sport"} //nolint:gochecknoglobals // a constant
 
 func order(name string) int {
 	kind, _, _ := strings.Cut(name, "_")

@@ -39,17 +39,16 @@ func (k *Kernel) addElements(s *nftables.Set, m *nft.Map, list []nft.Element, ti
 	return send()
 }
 
-// Move changes members in one transaction, after one that builds the nodes
-// they need and the kernel does not have.
-func (k *Kernel) Move(fresh []*nft.Node, moves []nft.Move) error {
-	if len(fresh) > 0 {
-		chains, _, err := k.present()
-		if err != nil {
+// Move changes members in one transaction, after one that builds those of the
+// nodes they need that the kernel does not have.
+func (k *Kernel) Move(needs []*nft.Node, moves []nft.Move) error {
+	if k.known == nil {
+		if _, _, err := k.present(); err != nil {
 			return err
 		}
-		if err := k.make(fresh, chains); err != nil {
-			return err
-		}
+	}
+	if err := k.make(needs, k.known); err != nil {
+		return err
 	}
 	for _, part := range nft.ByMap(moves) {
 		m := nft.Map{Name: part.Map, Key: part.Key}

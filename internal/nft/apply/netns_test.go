@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"testing"
@@ -106,6 +107,19 @@ func (b *bench) check(err error) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// wait asks until the answer is yes, and reports whether it ever was.
+func (b *bench) wait(done func() bool) bool {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	for !done() {
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // A sender puts packets on the wire and into the host's own stack.

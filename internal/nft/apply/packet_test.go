@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -58,7 +59,7 @@ func (p *packet) bytes() []byte {
 	case rules.ICMPv6:
 		binary.BigEndian.PutUint16(payload[2:], checksum(0, append(pseudo, payload...)))
 	}
-	return append(header, payload...)
+	return slices.Concat(header, payload)
 }
 
 func (p *packet) payload() []byte {

@@ -33,7 +33,7 @@ var (
 
 func prefixes(text string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, s := range strings.Fields(text) {
+	for s := range strings.FieldsSeq(text) {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out

@@ -9,11 +9,7 @@ import (
 
 // force sets a buffer of the socket beyond the limit that processes without
 // CAP_NET_ADMIN have.
-func force(c *netlink.Conn, send bool) error {
-	option := unix.SO_RCVBUFFORCE
-	if send {
-		option = unix.SO_SNDBUFFORCE
-	}
+func force(c *netlink.Conn, option int) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

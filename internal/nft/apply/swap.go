@@ -20,7 +20,7 @@ import (
 // ErrTrialOver says that the trial ended before it was confirmed.
 var ErrTrialOver = errors.New("the trial is over: packets take the confirmed version again")
 
-var directions = []rules.Direction{rules.Ingress, rules.Egress}
+var directions = []rules.Direction{rules.Ingress, rules.Egress} //nolint:gochecknoglobals // a constant
 
 // Build makes what v needs and the kernel does not have. No packet takes it
 // yet. Uplinks are used if the table has none so far; it is an error if there
@@ -44,6 +44,7 @@ func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
 }
 
 func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
+	var made []string
 	for _, n := range nodes {
 		if chains[n.Name] {
 			continue // made in one transaction, never changed, so complete
@@ -51,11 +52,18 @@ func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
 		if err := k.makeNode(n); err != nil {
 			return err
 		}
+		made = append(made, n.Name)
 		if err := k.commitLarge("build chain " + n.Name); err != nil {
 			return err
 		}
 	}
-	return k.commit("build the new version")
+	if err := k.commit("build the new version"); err != nil {
+		return err
+	}
+	for _, name := range made {
+		k.known[name] = true
+	}
+	return nil
 }
 
 // foundation makes what all versions share.
@@ -105,9 +113,7 @@ func (k *Kernel) Trial(version string, timeout time.Duration) error {
 	for _, d := range directions {
 		t := nft.Trampoline(d, version)
 		s := k.set(&t.Maps[0])
-		if err := k.endTrial(s); err != nil {
-			return err
-		}
+		k.conn.FlushSet(s)
 		for _, e := range trialElements(d, version) {
 			list := elements(&t.Maps[0], e)
 			list[0].Timeout = timeout
@@ -120,7 +126,7 @@ func (k *Kernel) Trial(version string, timeout time.Duration) error {
 }
 
 // The values of nft.Family.
-var familyValues = []struct {
+var familyValues = []struct { //nolint:gochecknoglobals // a constant
 	value  uint64
 	suffix string
 }{{2, "4"}, {10, "6"}} //nolint:mnd // NFPROTO_IPV4 and NFPROTO_IPV6
@@ -134,49 +140,36 @@ func trialElements(d rules.Direction, version string) []nft.Element {
 	return out
 }
 
-// endTrial collects the removal of the trial's elements.
-func (k *Kernel) endTrial(s *nftables.Set) error {
-	list, err := k.conn.GetSetElements(s)
-	if err != nil {
-		return fmt.Errorf("cannot read map %s: %w", s.Name, err)
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	for i := range list {
-		list[i] = nftables.SetElement{Key: list[i].Key}
-	}
-	return k.conn.SetDeleteElements(s, list)
-}
-
 // EndTrial goes back to the confirmed version at once.
 func (k *Kernel) EndTrial() error {
 	for _, d := range directions {
-		if err := k.endTrial(k.set(&nft.Trampoline(d, "").Maps[0])); err != nil {
-			return err
-		}
+		k.conn.FlushSet(k.set(&nft.Trampoline(d, "").Maps[0]))
 	}
 	return k.commit("end the trial")
 }
 
-// Confirm leads packets to a version that was built, for good. With tried, it
-// must be on trial still; else the error is ErrTrialOver.
-func (k *Kernel) Confirm(version string, tried bool) error {
+// ConfirmTrial is Confirm for a version that must be on trial still; else the
+// error is ErrTrialOver.
+func (k *Kernel) ConfirmTrial(version string) error {
 	s, err := k.State()
 	if err != nil {
 		return err
 	}
-	if tried && s.Trial != version {
+	if s.Trial != version {
 		return fmt.Errorf("cannot confirm version %s: %w", version, ErrTrialOver)
 	}
+	return k.Confirm(version)
+}
+
+// Confirm leads packets to a version that was built, for good, and ends every
+// trial.
+func (k *Kernel) Confirm(version string) error {
 	for _, d := range directions {
 		t := nft.Trampoline(d, version)
 		c := k.chain(t.Name)
 		k.conn.FlushChain(c)
 		k.addRules(c, t.Rules, userdata.AppendString(nil, userdata.TypeComment, confirmedPrefix+version))
-		if err := k.endTrial(k.set(&t.Maps[0])); err != nil {
-			return err
-		}
+		k.conn.FlushSet(k.set(&t.Maps[0]))
 	}
 	return k.commit("confirm version " + version)
 }
@@ -213,9 +206,7 @@ func (k *Kernel) State() (State, error) {
 		return out, fmt.Errorf("cannot read map %s: %w", nft.TrialMap(rules.Ingress), err)
 	}
 	for _, e := range trial {
-		if e.VerdictData != nil {
-			out.Trial, out.Left = versionOf(e.VerdictData.Chain), e.Expires
-		}
+		out.Trial, out.Left = versionOf(target(e)), e.Expires
 	}
 	return out, nil
 }
@@ -276,6 +267,7 @@ func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
 			return err
 		}
 	}
+	k.known = nil
 	return k.commit("delete the old version")
 }
 

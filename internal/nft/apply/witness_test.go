@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-
 )
 
 // A witness is a table of its own behind ours in both hooks: it notes the
@@ -40,7 +39,7 @@ func newWitness(t *testing.T) *witness {
 	}{{nftables.ChainHookPrerouting, -159, expr.MetaKeyIIFNAME}, {nftables.ChainHookPostrouting, 151, expr.MetaKeyOIFNAME}} {
 		c := conn.AddChain(&nftables.Chain{
 			Table: w.table, Name: map[bool]string{true: "in", false: "out"}[at.priority < 0], Type: nftables.ChainTypeFilter,
-			Hooknum: at.hook, Priority: nftables.ChainPriorityRef(nftables.ChainPriority(at.priority)), Policy: &policy,
+			Hooknum: at.hook, Priority: new(nftables.ChainPriority(at.priority)), Policy: &policy,
 		})
 		ours := make([]byte, 16)
 		copy(ours, uplink)
@@ -84,4 +83,3 @@ func (w *witness) passed() map[uint16]bool {
 	}
 	return out
 }
-
