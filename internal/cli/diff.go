@@ -16,11 +16,13 @@ import (
 const diffHelp = `Diff compares two states, each a file or a directory of exports or manifests, by
 what they let through: the flows that open, the flows that close, and the needs of
 the cluster among them. Rules that are written differently and mean the same are
-no difference.
+no difference. With --kubeconfig the old state is that of the API server, and NEW
+what it would be.
 
 Exit code 1 means that a flow which the cluster needs closes.`
 
 type diffCommand struct {
+	live live
 	facts
 	output
 	streams Streams
@@ -29,31 +31,43 @@ type diffCommand struct {
 func newDiff(s Streams) *cobra.Command {
 	cmd := &diffCommand{output: newOutput("table", "json", "yaml"), streams: s}
 	c := &cobra.Command{
-		Use:     "diff OLD NEW",
+		Use:     "diff {OLD | --kubeconfig FILE} NEW",
 		Short:   "Show which flows open and close between two states, and which needs are among them",
 		Long:    diffHelp,
-		Example: "  ringfence diff export-monday/ export-today/\n  ringfence diff state.json plan.json",
-		Args:    cobra.ExactArgs(2),
-		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args[0], args[1]) },
+		Example: "  ringfence diff export-monday/ export-today/\n  ringfence diff state.json plan.json\n  ringfence diff --kubeconfig admin.kubeconfig manifests/",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args) },
 	}
+	cmd.live.register(c)
 	cmd.output.register(c)
 	cmd.facts.register(c)
 	return c
 }
 
-func (cmd *diffCommand) run(c *cobra.Command, oldPath, newPath string) error {
+func (cmd *diffCommand) run(c *cobra.Command, args []string) error {
 	if err := cmd.checkFormat(c); err != nil {
 		return err
+	}
+	if cmd.live.asked() == (len(args) == 2) {
+		return usageError(c, "want two states: OLD and NEW, or --kubeconfig and NEW")
 	}
 	tables, err := profiles.Load()
 	if err != nil {
 		return err
 	}
-	old, err := cmd.read(c, oldPath, tables)
+	side := func(path string) (*convert.Inventory, error) {
+		return cmd.read(c, &input{paths: []string{path}, in: cmd.streams.In}, tables)
+	}
+	var old *convert.Inventory
+	if cmd.live.asked() {
+		old, err = cmd.read(c, &input{live: cmd.live}, tables)
+	} else {
+		old, err = side(args[0])
+	}
 	if err != nil {
 		return err
 	}
-	updated, err := cmd.read(c, newPath, tables)
+	updated, err := side(args[len(args)-1])
 	if err != nil {
 		return err
 	}
@@ -80,12 +94,8 @@ func (cmd *diffCommand) run(c *cobra.Command, oldPath, newPath string) error {
 
 // read reads one side. Flags describe clusters; a side without any is compared
 // group by group.
-func (cmd *diffCommand) read(c *cobra.Command, path string, tables *profiles.Tables) (*convert.Inventory, error) {
-	files, err := readFiles([]string{path}, cmd.streams.In)
-	if err != nil {
-		return nil, err
-	}
-	inv, err := convert.Parse(files)
+func (cmd *diffCommand) read(c *cobra.Command, from *input, tables *profiles.Tables) (*convert.Inventory, error) {
+	inv, err := from.readFiles(c)
 	if err != nil {
 		return nil, err
 	}

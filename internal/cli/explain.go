@@ -97,7 +97,7 @@ func (cmd *explainCommand) run(c *cobra.Command) error {
 		return err
 	}
 	asked := cmd.packets != "" || cmd.local != "" || cmd.remote != "" || cmd.from != "" || cmd.to != ""
-	if !asked && len(cmd.paths) == 0 {
+	if !asked && !cmd.given() {
 		return cmd.listExempt(tables.Exempt())
 	}
 	if !asked {

@@ -91,7 +91,7 @@ func (cmd *rulesCommand) run(c *cobra.Command) error {
 func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *convert.Inventory, error) {
 	inv := &convert.Inventory{}
 	var err error
-	if len(cmd.paths) > 0 {
+	if cmd.given() {
 		if inv, err = cmd.readFiles(c); err != nil {
 			return nil, nil, err
 		}

@@ -231,6 +231,12 @@ func TestNothingToWrite(t *testing.T) {
 		r.says(&v1alpha1.SecurityGroup{}, g, "Tight=True/NothingInExcess")
 	}
 	r.says(&v1alpha1.NodePool{}, "workers", "Ready=True/GroupInUse")
+	r.within("the pool's group has its member", func(context.Context) error {
+		if n := r.group("shop-workers").Status.Members; n != 1 {
+			return fmt.Errorf("%d members", n)
+		}
+		return nil
+	})
 	before := r.versions()
 	for i := range 3 {
 		vpc := &v1alpha1.VPC{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "prod"}}

@@ -9,20 +9,24 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/addresses"
 	"ringfence.dev/ringfence/internal/controller/advice"
 	"ringfence.dev/ringfence/internal/controller/cluster"
 	"ringfence.dev/ringfence/internal/controller/group"
 	"ringfence.dev/ringfence/internal/controller/join"
+	"ringfence.dev/ringfence/internal/controller/ruleset"
 	"ringfence.dev/ringfence/internal/gather"
 )
 
@@ -39,6 +43,8 @@ func jobs() []job {
 		{"group", group.Add},
 		{"advice", advice.Add},
 		{"join", join.Add},
+		{"addresses", addresses.Add},
+		{"ruleset", ruleset.Add},
 	}
 }
 
@@ -75,10 +81,18 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("cannot name the kinds: %w", err)
 	}
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("cannot name the kinds: %w", err)
+	}
+	// The server meters requests by itself; a second meter here would make a
+	// rule that concerns 200 sets of groups take half a minute.
+	config = rest.CopyConfig(config)
+	config.QPS = -1
 	twice := true // tests run several managers in one process
 	m, err := ctrl.NewManager(config, manager.Options{
 		Controller: ctrlconfig.Controller{SkipNameValidation: &twice},
 		Scheme:     scheme,
+		Cache:      cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
 		Logger:     log,
 		Metrics:    server.Options{BindAddress: "0"}, // the API server has /metrics
 	})

@@ -60,6 +60,7 @@ func newAPI(ctx context.Context, cfg *Config, certs *pki, store *etcd, listener 
 	if err != nil {
 		return nil, err
 	}
+	generic.EffectiveVersion = release{generic.EffectiveVersion}
 	resolver := webhook.NewDefaultServiceResolver()
 	finder, err := newMapper(generic.LoopbackClientConfig)
 	if err != nil {
@@ -127,8 +128,10 @@ func assemble(definitions *apiextensions.Config, kinds *apiserver.Config, front 
 }
 
 // run serves until the context ends and requests have drained. Ready speaks
-// into /readyz, beside the checks of Kubernetes.
-func (a *api) run(ctx context.Context, ready healthz.HealthChecker) error {
+// into /readyz, beside the checks of Kubernetes, and why says it in words.
+func (a *api) run(ctx context.Context, ready healthz.HealthChecker, why func() error) error {
+	handler := a.chain.GenericAPIServer.Handler
+	handler.FullHandlerChain = explain(handler.FullHandlerChain, why)
 	if err := a.chain.GenericAPIServer.AddReadyzChecks(ready); err != nil {
 		return err
 	}

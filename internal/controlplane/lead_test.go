@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func TestReplicas(t *testing.T) {
 		return stop
 	}
 	stop := replica("a")
+	stranger(t, store)
 	if got := <-leads; got != "a" {
 		t.Fatalf("%s leads, but runs not yet", got)
 	}
@@ -72,4 +74,19 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("%s leads after the other has gone", got)
 	}
 	t.Logf("the other leads %s after the first was told to stop", clock.RealClock{}.Since(began).Round(time.Millisecond))
+}
+
+// stranger is a replica that made keys of its own.
+func stranger(t *testing.T, store *etcd) {
+	t.Helper()
+	s, err := New(Config{
+		DataDir: t.TempDir(), Listen: "127.0.0.1:0",
+		EtcdServers: store.servers, EtcdCAFile: store.caFile, EtcdCertFile: store.certFile, EtcdKeyFile: store.keyFile,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "copy pki/ca.* and pki/sa.* from one of them") {
+		t.Errorf("a replica with other keys: want it to end and say what to copy, got %v", err)
+	}
 }

@@ -26,8 +26,9 @@ type Server struct {
 	url   string
 	certs *pki
 
-	// installing is what /readyz says while something is missing; nil means done.
-	installing atomic.Pointer[error]
+	// installing is what /readyz says while something is missing, unreadable what
+	// it says while a stored object cannot be decoded; nil means nothing.
+	installing, unreadable atomic.Pointer[error]
 }
 
 // New checks a configuration and fills its gaps. It touches nothing yet.
@@ -38,6 +39,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, ready: make(chan struct{})}
 	s.pending(errors.New("not started yet"))
+	s.unread(nil)
 	return s, nil
 }
 
@@ -115,7 +117,7 @@ func (s *Server) serve(ctx context.Context, api *api, store *etcd) error {
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAPI()
 	serving := make(chan error, 1)
-	go func() { serving <- api.run(apiCtx, s.check()) }()
+	go func() { serving <- api.run(apiCtx, s.check(), s.why) }()
 
 	work, workCtx := errgroup.WithContext(ctx)
 	work.Go(func() error { return store.wait(workCtx) })
@@ -129,16 +131,30 @@ func (s *Server) serve(ctx context.Context, api *api, store *etcd) error {
 		}
 	})
 	work.Go(func() error { return s.work(workCtx, api, store) })
+	work.Go(func() error { return s.read(workCtx, api) })
 	err := work.Wait()
 	s.pending(errors.New("stopping"))
 	stopAPI()
 	return errors.Join(err, <-serving)
 }
 
+// read looks for stored objects that cannot be decoded. It does not wait for
+// anything: one of them may be why the server never gets ready.
+func (s *Server) read(ctx context.Context, api *api) error {
+	r, err := newReader(api.loopback)
+	if err != nil {
+		return err
+	}
+	return r.watch(ctx, s.unread)
+}
+
 // work installs what is ours, then runs the controllers.
 func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
 	install, err := newInstaller(s.cfg.CRDs, s.cfg.Log, api.loopback)
 	if err != nil {
+		return err
+	}
+	if err := s.compare(ctx, api.loopback); err != nil {
 		return err
 	}
 	if err := install.untilDone(ctx, s.pending); err != nil {
@@ -148,15 +164,49 @@ func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return install.keep(ctx) })
 	group.Go(func() error { return s.announce(ctx, api.loopback) })
-	group.Go(func() error { return s.lead(ctx, api.loopback, store) })
+	group.Go(func() error {
+		// Until then, what the API server says of its kinds is not whole, and a
+		// controller that asks for them would give up.
+		select {
+		case <-s.ready:
+			return s.lead(ctx, api.loopback, store)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return group.Wait()
+}
+
+// compare returns once this replica is known to have the keys of the others.
+func (s *Server) compare(ctx context.Context, loopback *rest.Config) error {
+	return wait.PollUntilContextCancel(ctx, retry, true, func(ctx context.Context) (bool, error) {
+		different, err := s.sameAuthority(ctx, loopback)
+		if different {
+			return false, err
+		}
+		if err != nil {
+			s.pending(err)
+		}
+		return err == nil, nil
+	})
 }
 
 // pending says why the server is not ready, or with nil that it is.
 func (s *Server) pending(err error) { s.installing.Store(&err) }
 
+// unread says which stored objects cannot be decoded, or with nil that all can.
+func (s *Server) unread(err error) {
+	before := s.unreadable.Swap(&err)
+	if err != nil && (before == nil || *before == nil || (*before).Error() != err.Error()) {
+		s.cfg.Log.Error(err, "some stored objects cannot be decoded")
+	}
+}
+
+// why says why the server is not ready; nil if it is.
+func (s *Server) why() error { return errors.Join(*s.unreadable.Load(), *s.installing.Load()) }
+
 func (s *Server) check() healthz.HealthChecker {
-	return healthz.NamedCheck("ringfence", func(*http.Request) error { return *s.installing.Load() })
+	return healthz.NamedCheck("ringfence", func(*http.Request) error { return s.why() })
 }
 
 // announce closes ready when /readyz says so.
