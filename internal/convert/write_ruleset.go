@@ -38,7 +38,7 @@ func rulesetRules(list []rules.MergedRule) []v1alpha1.RulesetRule {
 		}
 		one := v1alpha1.RulesetRule{
 			By: r.String(), Policy: v1alpha1.PolicyDrop, Priority: int32(r.Priority),
-			Protocol: intstr.FromString(r.Protocol.String()), Ports: portsText(r.Ports), SourcePorts: portsText(r.SourcePorts),
+			Protocol: intstr.FromString(r.Protocol.String()), Ports: portRange(r.Ports), SourcePorts: portRange(r.SourcePorts),
 			GroupName: name.Name,
 		}
 		if r.Action == rules.Accept {
@@ -58,8 +58,8 @@ func rulesetRules(list []rules.MergedRule) []v1alpha1.RulesetRule {
 	return out
 }
 
-// portsText returns a range, or nothing for no ports.
-func portsText(p rules.PortRange) string {
+// portRange returns a range, or nothing for no ports.
+func portRange(p rules.PortRange) string {
 	if p.IsZero() {
 		return ""
 	}
@@ -82,7 +82,7 @@ func keepFlows(clusterName string, k *profiles.Keep) []v1alpha1.KeepFlow {
 	for peers := range slices.Chunk(k.Peers, maxPeers) {
 		one := v1alpha1.KeepFlow{
 			Row: k.Row, ClusterName: clusterName, Roles: roles, Direction: direction,
-			Protocol: intstr.FromString(k.Protocol.String()), Ports: portsText(k.Ports),
+			Protocol: intstr.FromString(k.Protocol.String()), Ports: portRange(k.Ports),
 		}
 		for _, p := range peers {
 			one.CIDRs = append(one.CIDRs, p.Prefix.String())
