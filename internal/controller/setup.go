@@ -59,7 +59,7 @@ func discover(ctx context.Context, mapper meta.RESTMapper) error {
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		for _, kind := range []string{
 			v1alpha1.KindVPC, v1alpha1.KindPrefixList, v1alpha1.KindSecurityGroup, v1alpha1.KindCluster,
-			v1alpha1.KindNodePool, v1alpha1.KindHost, v1alpha1.KindAddressSlice,
+			v1alpha1.KindNodePool, v1alpha1.KindHost, v1alpha1.KindAddressSlice, v1alpha1.KindRuleset, v1alpha1.KindRollout,
 		} {
 			if _, last = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.Version); last != nil {
 				return false, nil //nolint:nilerr // asked again
