@@ -3,13 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/files"
 )
 
 // An input is what a command reads: files, or the objects of an API server.
@@ -33,7 +31,7 @@ func (i *input) readFiles(c *cobra.Command) (*convert.Inventory, error) {
 	if !i.given() {
 		return nil, usageError(c, "nothing to read: name files or directories with -f, or an API server with --kubeconfig")
 	}
-	files, err := readFiles(i.paths, i.in)
+	list, err := readFiles(i.paths, i.in)
 	if err != nil {
 		return nil, err
 	}
@@ -42,27 +40,27 @@ func (i *input) readFiles(c *cobra.Command) (*convert.Inventory, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, objects...)
+		list = append(list, objects...)
 	}
-	return convert.Parse(files)
+	return convert.Parse(list)
 }
 
 func readFiles(paths []string, in io.Reader) ([]convert.File, error) {
-	var files []convert.File
+	var list []convert.File
 	for _, p := range paths {
 		var more []convert.File
 		var err error
 		if p == "-" {
 			more, err = readStream(in)
 		} else {
-			more, err = readPath(p)
+			more, err = files.Read(p)
 		}
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, more...)
+		list = append(list, more...)
 	}
-	return files, nil
+	return list, nil
 }
 
 func readStream(in io.Reader) ([]convert.File, error) {
@@ -71,48 +69,4 @@ func readStream(in io.Reader) ([]convert.File, error) {
 		return nil, fmt.Errorf("cannot read standard input: %w", err)
 	}
 	return []convert.File{{Name: "standard input", Data: data}}, nil
-}
-
-func readPath(path string) ([]convert.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read: %w", err)
-	}
-	if info.IsDir() {
-		return readDir(path)
-	}
-	data, err := os.ReadFile(path) //nolint:gosec // reading what the user names is the job
-	if err != nil {
-		return nil, fmt.Errorf("cannot read: %w", err)
-	}
-	return []convert.File{{Name: path, Data: data}}, nil
-}
-
-// readDir reads every file of a directory, but not those of directories below,
-// pipes and the like, hidden ones, or Markdown, which explains exports and is none.
-func readDir(dir string) ([]convert.File, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read: %w", err)
-	}
-	var files []convert.File
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		info, err := os.Stat(path) // what a link points to counts
-		if err != nil {
-			return nil, fmt.Errorf("cannot read: %w", err)
-		}
-		if !info.Mode().IsRegular() || strings.HasPrefix(e.Name(), ".") || strings.EqualFold(filepath.Ext(e.Name()), ".md") {
-			continue
-		}
-		more, err := readPath(path)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, more...)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: the directory holds no files to read", dir)
-	}
-	return files, nil
 }
