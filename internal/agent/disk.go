@@ -40,12 +40,17 @@ type disk struct{ dir string }
 // errBusy says that another agent has the folder.
 var errBusy = errors.New("another ringfence-agent works with this state folder")
 
-// lock makes the folder, and takes it until the returned function is called or
-// the process ends, however it ends.
-func (d disk) lock() (func(), error) {
+// make makes the folder.
+func (d disk) make() error {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the state folder: %w", err)
+		return fmt.Errorf("cannot make the state folder: %w", err)
 	}
+	return nil
+}
+
+// lock takes the folder until the returned function is called or the process
+// ends, however it ends.
+func (d disk) lock() (func(), error) {
 	f, err := os.OpenFile(filepath.Join(d.dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state folder: %w", err)

@@ -41,7 +41,7 @@ func isInput(err error) bool {
 }
 
 // decide finds what a host is to enforce in an inventory that has all hosts.
-func decide(inv *convert.Inventory, tables *profiles.Tables, name string) (*Order, error) {
+func decide(inv *convert.Inventory, tables *profiles.Tables, name string) (*intent, error) {
 	inv, err := judge.Complete(inv, tables)
 	if err != nil {
 		return nil, inputError{err}
@@ -58,7 +58,11 @@ func decide(inv *convert.Inventory, tables *profiles.Tables, name string) (*Orde
 	if err != nil {
 		return nil, inputError{fmt.Errorf("%s: host %s: %w", host.Place, name, err)}
 	}
-	o := &Order{
+	all, err := members(inv)
+	if err != nil {
+		return nil, inputError{err}
+	}
+	o := Order{
 		Host: name, Observe: host.Observe, Members: map[string][]netip.Addr{},
 		Ruleset: convert.RulesetSpec(rs, inv.KeepOf(tables, host, rs.Type)),
 	}
@@ -66,27 +70,34 @@ func decide(inv *convert.Inventory, tables *profiles.Tables, name string) (*Orde
 		o.Addresses = append(o.Addresses, p.Addr())
 	}
 	for _, g := range namedGroups(&o.Ruleset) {
-		o.Members[g] = []netip.Addr{}
+		o.Members[g] = all[g]
+	}
+	return &intent{order: o, members: all}, nil
+}
+
+// members returns the addresses of each group, sorted. All hosts are known, so
+// a group that nobody wears has none.
+func members(inv *convert.Inventory) (map[string][]netip.Addr, error) {
+	all := map[string][]netip.Addr{}
+	for i := range inv.Groups {
+		all[inv.Groups[i].Name] = []netip.Addr{}
 	}
 	for i := range inv.Interfaces {
 		f := &inv.Interfaces[i]
-		for _, g := range f.Groups {
-			if _, ok := o.Members[g]; !ok {
-				continue
+		for _, p := range f.Addresses {
+			if !p.IsSingleIP() {
+				return nil, fmt.Errorf("%s: %s: %s is more than one address", f.Place, f.ID, p)
 			}
-			for _, p := range f.Addresses {
-				if !p.IsSingleIP() {
-					return nil, inputError{fmt.Errorf("%s: %s in group %s: %s is more than one address", f.Place, f.ID, g, p)}
-				}
-				o.Members[g] = append(o.Members[g], p.Addr())
+			for _, g := range f.Groups {
+				all[g] = append(all[g], p.Addr())
 			}
 		}
 	}
-	for g, list := range o.Members {
+	for g, list := range all {
 		slices.SortFunc(list, netip.Addr.Compare)
-		o.Members[g] = slices.Compact(list)
+		all[g] = slices.Compact(list)
 	}
-	return o, nil
+	return all, nil
 }
 
 func merged(inv *convert.Inventory, host *convert.Interface) (*rules.Ruleset, error) {

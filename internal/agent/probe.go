@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/rules"
+)
+
+// A probe is something that this host can try, and that works or does not.
+type probe struct {
+	name string
+	try  func(context.Context) error
+}
+
+const (
+	// probeTime is how long one probe may take: a lost SYN is sent again after
+	// one second, so that one lost packet fails nothing.
+	probeTime = 2500 * time.Millisecond
+	// maxProbes is how many connections are tried at most.
+	maxProbes = 32
+)
+
+// probes lists what the host of an order can try: its default routers, its DNS
+// servers, and the TCP connections that it may not lose.
+func probes(o *Order) ([]probe, error) {
+	gates, err := gatherGateways()
+	if err != nil {
+		return nil, err
+	}
+	var out []probe
+	for _, g := range gates {
+		if g.router.IsValid() && !g.router.IsUnspecified() {
+			out = append(out, probe{"default gateway " + g.router.String(), func(context.Context) error { return neighbour(g) }})
+		}
+	}
+	for _, s := range nameservers("/etc/resolv.conf") {
+		out = append(out, probe{"DNS server " + s, func(ctx context.Context) error { return resolve(ctx, s) }})
+	}
+	needs, err := convert.KeepNeeds(o.Ruleset.Keep)
+	if err != nil {
+		return nil, err
+	}
+	targets := map[string]bool{}
+	for _, n := range needs {
+		peer, ok := n.Peer.(rules.CIDR)
+		if n.Direction != rules.Egress || n.Protocol != rules.TCP || !ok || !peer.Prefix.IsSingleIP() {
+			continue
+		}
+		at := netip.AddrPortFrom(peer.Prefix.Addr(), n.Ports.First).String()
+		if !targets[at] && len(targets) < maxProbes {
+			targets[at] = true
+			out = append(out, probe{fmt.Sprintf("%s (row %s)", at, n.ID), func(ctx context.Context) error { return dial(ctx, at) }})
+		}
+	}
+	return out, nil
+}
+
+// run tries all probes at once; the errors are in their order.
+func run(ctx context.Context, list []probe) []error {
+	out := make([]error, len(list))
+	var all sync.WaitGroup
+	for i, p := range list {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, probeTime)
+			defer cancel()
+			out[i] = p.try(ctx)
+		})
+	}
+	all.Wait()
+	return out
+}
+
+// dial makes a new connection: one that is there already would prove nothing.
+func dial(ctx context.Context, at string) error {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", at)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// neighbour reports whether the kernel reaches a router.
+func neighbour(g gateway) error {
+	family := netlink.FAMILY_V4
+	if g.router.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := netlink.NeighList(g.link, family)
+	if err != nil {
+		return fmt.Errorf("cannot list the neighbours: %w", err)
+	}
+	const dead = netlink.NUD_FAILED | netlink.NUD_INCOMPLETE
+	for i := range list {
+		if a, ok := netip.AddrFromSlice(list[i].IP); ok && a.Unmap() == g.router && list[i].State&dead == 0 && list[i].State != netlink.NUD_NONE {
+			return nil
+		}
+	}
+	return errors.New("the kernel has no neighbour entry for it")
+}
+
+// resolve asks a DNS server. Any answer will do.
+func resolve(ctx context.Context, server string) error {
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(server, "53"))
+	}}
+	_, err := r.LookupNS(ctx, ".")
+	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
+		return nil
+	}
+	return err
+}
+
+// nameservers reads the DNS servers of a resolv.conf, but for those on this
+// machine, which no uplink is asked about. A file that is not there has none.
+func nameservers(file string) []string {
+	f, err := os.Open(file) //nolint:gosec // a constant
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	var out []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		if len(words) < 2 || words[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(words[1]); err == nil && !a.IsLoopback() {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// probed confirms a version that was built if what could be reached before can
+// be reached by it.
+func (h *host) probed(ctx context.Context, next *layout, r *record) error {
+	list, err := probes(next.order)
+	if err != nil {
+		return err
+	}
+	before := run(ctx, list)
+	if err := h.kernel.Trial(r.Version, h.policy.Trial); err != nil {
+		return err
+	}
+	list = passing(list, before)
+	after := run(ctx, list)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("stopped during the trial: %w", err)
+	}
+	var lost []string
+	for i, err := range after {
+		if err != nil {
+			lost = append(lost, fmt.Sprintf("%s: %v", list[i].name, err))
+		}
+	}
+	if len(lost) > 0 {
+		return fmt.Errorf("%w: with version %s the host does not reach what it reached before: %s", errWithdrawn, r.Version, strings.Join(lost, "; "))
+	}
+	if err := h.kernel.ConfirmTrial(r.Version); err != nil {
+		return err
+	}
+	r.Why += "; " + tally(list)
+	return nil
+}
+
+func tally(passed []probe) string {
+	if len(passed) == 0 {
+		return "nothing could be reached before, so nothing was probed"
+	}
+	names := make([]string, len(passed))
+	for i, p := range passed {
+		names[i] = p.name
+	}
+	return "reached before and after: " + strings.Join(names, ", ")
+}
+
+func passing(list []probe, results []error) []probe {
+	var out []probe
+	for i, err := range results {
+		if err == nil {
+			out = append(out, list[i])
+		}
+	}
+	return slices.Clip(out)
+}

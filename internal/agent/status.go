@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"reflect"
+	"strings"
+	"time"
+
+	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/profiles"
+)
+
+// A report is what an agent that runs says of itself.
+type report struct {
+	PID  int    `json:"pid"`
+	Host string `json:"host"`
+	// Manifests and Applying are what is wrong; empty if nothing is.
+	Manifests string `json:"manifests,omitempty"`
+	Applying  string `json:"applying,omitempty"`
+	// Drift is the last that was found; nil if none was.
+	Drift *driftReport `json:"drift,omitempty"`
+}
+
+// A driftReport is what somebody changed in our table.
+type driftReport struct {
+	At       time.Time `json:"at"`
+	What     []string  `json:"what"`
+	Repaired bool      `json:"repaired"`
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// report writes the report, if it says something new.
+func (f *follower) report() {
+	r := &report{f.pid, f.source.host, text(f.manifests), text(f.applying), f.drift}
+	if reflect.DeepEqual(r, f.told) {
+		return
+	}
+	if err := f.host.disk.write(statusFile, r); err != nil {
+		f.host.log.Error("cannot write the status", "problem", err)
+		return
+	}
+	f.told = r
+}
+
+// A Status is the answer of `ringfence-agent status`. Its names are a contract.
+type Status struct {
+	// Host, Version, Since, Why, Groups and Observe are what is enforced, by
+	// the disk; zero if nothing is.
+	Host    string     `json:"host,omitempty"`
+	Version string     `json:"version,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
+	Why     string     `json:"why,omitempty"`
+	Groups  []string   `json:"groups,omitempty"`
+	Observe bool       `json:"observe,omitempty"`
+	Members int        `json:"members"`
+	// Uplinks are those in the kernel.
+	Uplinks []string `json:"uplinks,omitempty"`
+	// Trial is the version that packets take for a time, "open" if everything
+	// passes; Left how long.
+	Trial string `json:"trial,omitempty"`
+	Left  string `json:"left,omitempty"`
+	// Drift is what the table has other than it should.
+	Drift []string `json:"drift"`
+	// Running says whether an agent runs, Problems what is wrong.
+	Running  bool     `json:"running"`
+	Problems []string `json:"problems"`
+	// LastDrift is what somebody changed last; nil if nobody did.
+	LastDrift *driftReport `json:"lastDrift,omitempty"`
+	// Rules are the counts of each rule, by its name.
+	Rules []RuleCount `json:"rules,omitempty"`
+}
+
+// gatherStatus asks the disk and the kernel.
+func gatherStatus(d disk) (*Status, error) {
+	s := &Status{Drift: []string{}, Problems: []string{}}
+	unlock, err := d.lock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, s.kernel(nil)
+	case err == nil:
+		unlock()
+	case errors.Is(err, errBusy):
+		s.Running = true
+	default:
+		return nil, err
+	}
+	var r report
+	if told, err := d.load(statusFile, &r); err != nil {
+		return nil, err
+	} else if told {
+		s.LastDrift = r.Drift
+		if s.Running {
+			s.problem(r.Manifests)
+			s.problem(r.Applying)
+		}
+	}
+	saved, err := d.read(enforcedFile)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.kernel(saved)
+}
+
+func (s *Status) problem(what string) {
+	if what != "" {
+		s.Problems = append(s.Problems, what)
+	}
+}
+
+// kernel fills in what is enforced, and how the kernel differs.
+func (s *Status) kernel(saved *record) error {
+	k, err := apply.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = k.Close() }()
+	state, err := k.State()
+	if err != nil {
+		return err
+	}
+	if s.Trial = state.Trial; s.Trial != "" {
+		s.Left = state.Left.Round(time.Second).String()
+	}
+	if saved == nil {
+		if state.Confirmed != "" {
+			s.Drift = append(s.Drift, "version "+state.Confirmed+" is in the kernel, and the state folder knows nothing of it")
+		}
+		return nil
+	}
+	tables, err := profiles.Load()
+	if err != nil {
+		return err
+	}
+	l, err := lay(&saved.Order, tables.Exempt())
+	if err != nil {
+		return err
+	}
+	s.Host, s.Version, s.Since, s.Why = saved.Order.Host, saved.Version, &saved.Since, saved.Why
+	s.Groups, s.Observe, s.Members = saved.Order.Ruleset.SecurityGroupNames, saved.Order.Observe, len(groupsOf(&saved.Order))
+	h := &host{kernel: k}
+	drift, err := h.drift(l, state)
+	if err != nil {
+		return err
+	}
+	s.Drift = append(s.Drift, drift...)
+	if state.Confirmed == "" {
+		return nil
+	}
+	if s.Uplinks, err = readUplinks(); err != nil {
+		return err
+	}
+	tallies, err := k.Tallies()
+	s.Rules = l.counts(tallies)
+	return err
+}
+
+// write prints s for people.
+func (s *Status) write(out io.Writer) error {
+	var w strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&w, "%-10s "+format+"\n", append([]any{name}, args...)...)
+	}
+	if s.Version == "" {
+		line("enforces", "nothing")
+	} else {
+		mode := "Enforce"
+		if s.Observe {
+			mode = "Observe (nothing is dropped)"
+		}
+		line("host", "%s, groups %s, %s", s.Host, strings.Join(s.Groups, ", "), mode)
+		line("enforces", "version %s, %d members, since %s", s.Version, s.Members, s.Since.Format(time.RFC3339))
+		line("because", "%s", s.Why)
+		line("uplinks", "%s", strings.Join(s.Uplinks, ", "))
+	}
+	switch s.Trial {
+	case "":
+	case openName:
+		line("OPEN", "everything passes for %s more: ringfence-agent resume ends it", s.Left)
+	default:
+		line("trial", "version %s for %s more", s.Trial, s.Left)
+	}
+	for _, d := range s.Drift {
+		line("drift", "%s", d)
+	}
+	if s.LastDrift != nil {
+		line("changed", "at %s by somebody else, repaired: %t: %s", s.LastDrift.At.Format(time.RFC3339), s.LastDrift.Repaired, strings.Join(s.LastDrift.What, "; "))
+	}
+	if s.Running {
+		line("agent", "runs")
+	} else {
+		line("agent", "does not run: the rules stay, nothing follows changes")
+	}
+	for _, p := range s.Problems {
+		line("problem", "%s", strings.ReplaceAll(p, "\n", "\n           "))
+	}
+	_, err := io.WriteString(out, w.String())
+	return err
+}
+
+func (s *Status) writeJSON(out io.Writer) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(s)
+}
+
+// A RuleCount is what a rule has decided since it first came into the kernel.
+type RuleCount struct {
+	// By is the rule, as verdicts name it, or "default".
+	By        string `json:"by"`
+	Direction string `json:"direction"`
+	Action    string `json:"action"`
+	Packets   uint64 `json:"packets"`
+	Bytes     uint64 `json:"bytes"`
+}
