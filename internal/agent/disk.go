@@ -55,14 +55,31 @@ func (d disk) lock() (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state folder: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 			return nil, fmt.Errorf("%s: %w", d.dir, errBusy)
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", f.Name(), err)
 	}
 	return func() { _ = f.Close() }, nil
+}
+
+// locked reports whether somebody has the folder, and is in nobody's way.
+func (d disk) locked() (bool, error) {
+	f, err := os.OpenFile(filepath.Join(d.dir, lockFile), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot look at the lock of the state folder: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	l := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l); err != nil {
+		return false, fmt.Errorf("cannot look at the lock of the state folder: %w", err)
+	}
+	return l.Type != unix.F_UNLCK, nil
 }
 
 // read returns a record; nil if there is none.

@@ -183,8 +183,14 @@ func (h *host) clean(l *layout, state apply.State) error {
 	if h.trial != nil {
 		keep = append(keep, h.trial.layout.version)
 	}
-	if state.Trial == openName {
+	switch state.Trial {
+	case openName:
 		keep = append(keep, openVersion())
+	case "":
+		// An element that has ended goes after a while only, and holds on to its chain until then.
+		if err := h.kernel.EndTrial(); err != nil {
+			return err
+		}
 	}
 	return h.kernel.Delete(keep...)
 }

@@ -243,8 +243,8 @@ func (f *follower) reach(ctx context.Context) {
 		f.turn.backoff = 0
 	case errors.Is(err, errWaiting):
 		f.turn.retryAt = f.turn.beats + firstRetry
-		if awaited := f.host.awaited(); !errors.Is(awaited, errWaiting) {
-			err = awaited
+		if f.host.trial != nil {
+			err = f.host.awaited()
 		}
 	case errors.Is(err, errWithdrawn): // until the manifests change
 	default:

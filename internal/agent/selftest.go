@@ -227,6 +227,9 @@ func (t *tester) counted() error {
 	if err != nil {
 		return err
 	}
+	if err := t.kernel.EndTrial(); err != nil {
+		return err
+	}
 	if err := t.kernel.Delete(t.open); err != nil {
 		return err
 	}

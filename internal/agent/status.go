@@ -2,10 +2,8 @@ package agent
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"reflect"
 	"strings"
 	"time"
@@ -83,15 +81,8 @@ type Status struct {
 // gatherStatus asks the disk and the kernel.
 func gatherStatus(d disk) (*Status, error) {
 	s := &Status{Drift: []string{}, Problems: []string{}}
-	unlock, err := d.lock()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return s, s.kernel(nil)
-	case err == nil:
-		unlock()
-	case errors.Is(err, errBusy):
-		s.Running = true
-	default:
+	var err error
+	if s.Running, err = d.locked(); err != nil {
 		return nil, err
 	}
 	var r report
