@@ -157,8 +157,6 @@ func (b *builder) addHosts(byID map[string]int) []error {
 			h.Cluster = p.cluster
 			h.Groups = slices.Concat(h.Groups, p.Groups)
 			h.Observe = p.Observe
-		} else if h.Cluster != "" && b.clusters[byID[h.Cluster]].Group != "" {
-			h.Groups = slices.Concat(h.Groups, []string{b.clusters[byID[h.Cluster]].Group})
 		}
 		if h.enforcement != "" {
 			h.Observe = h.enforcement == v1alpha1.EnforcementObserve

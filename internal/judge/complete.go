@@ -14,7 +14,7 @@ import (
 // Complete returns the inventory with the groups that clusters and node pools
 // ask for and that have yet to be made, as they would be made: named after the
 // cluster, or CLUSTER-POOL, with the rules of their profile. Hosts of those
-// pools, and of those clusters if they have no pool, wear them. An inventory that asks for none is returned as it is.
+// pools wear them. An inventory that asks for none is returned as it is.
 //
 // Clusters of clouds are left alone: their groups exist, if no file tells them
 // either.
@@ -126,13 +126,13 @@ func WithinLimits(g *rules.Group, lists map[string]rules.PrefixList) error {
 	return nil
 }
 
-// dress lets the hosts of clusters wear the groups that were made.
+// dress lets the hosts of pools wear the groups that were made.
 func (m *groupMaker) dress() {
 	m.interfaces = slices.Clone(m.inv.Interfaces)
 	members := map[string][]netip.Prefix{}
 	for i := range m.interfaces {
 		f := &m.interfaces[i]
-		for _, name := range m.clusterGroups(f) {
+		for _, name := range m.poolGroups(f) {
 			if slices.ContainsFunc(m.made, func(g convert.Group) bool { return g.Name == name }) {
 				f.Groups = slices.Sorted(slices.Values(append(slices.Clone(f.Groups), name)))
 				members[name] = append(members[name], f.Addresses...)
@@ -146,19 +146,13 @@ func (m *groupMaker) dress() {
 	}
 }
 
-// clusterGroups returns the groups that a host wears for its pool, or without a
-// pool for its cluster.
-func (m *groupMaker) clusterGroups(f *convert.Interface) []string {
+// poolGroups returns the groups of a host's pool; of a host without pool,
+// none.
+func (m *groupMaker) poolGroups(f *convert.Interface) []string {
 	for i := range m.clusters {
 		c := &m.clusters[i]
-		if c.ID != f.Cluster || f.Cluster == "" || f.Origin != convert.Manifest {
-			continue
-		}
-		if f.Pool == "" {
-			return []string{c.Group}
-		}
 		for k := range c.Pools {
-			if c.Pools[k].ID == f.Pool {
+			if c.ID == f.Cluster && c.Pools[k].ID == f.Pool && f.Pool != "" {
 				return c.Pools[k].Groups
 			}
 		}
