@@ -2,13 +2,19 @@ package controlplane_test
 
 import (
 	"context"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+
+	"ringfence.dev/ringfence/internal/controlplane"
 )
 
 // TestPeople binds the roles as an administrator does, and tries them.
@@ -25,7 +31,7 @@ func TestPeople(t *testing.T) {
 			t.Fatalf("the administrator binds the role %s: %v", role, err)
 		}
 	}
-	editor, viewer := signed(t, "eve", "editors-"+ns), signed(t, "vic", "viewers-"+ns)
+	editor, viewer := person(t, "eve", "editors-"+ns), person(t, "vic", "viewers-"+ns)
 	list := func(who *rest.Config, ns, resource string) error {
 		_, err := as(t, who).Resource(ringfence(resource)).Namespace(ns).List(t.Context(), metav1.ListOptions{})
 		return err
@@ -62,5 +68,42 @@ func TestPeople(t *testing.T) {
 		if !apierrors.IsForbidden(err) {
 			t.Errorf("%s: want it forbidden, got %v", what, err)
 		}
+	}
+}
+
+// person connects with a kubeconfig that the server's own command makes.
+func person(t *testing.T, name string, groups ...string) *rest.Config {
+	t.Helper()
+	text, err := controlplane.UserKubeconfig(env.DataDir, controlplane.Person{Name: name, Groups: groups, Life: time.Hour}, clock.RealClock{}.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func TestTakenNames(t *testing.T) {
+	for want, p := range map[string]controlplane.Person{
+		`the name ""`:                       {Life: time.Hour},
+		`the name "ringfence:controllers"`:  {Name: "ringfence:controllers", Life: time.Hour},
+		`the name "ringfence:host:a:b"`:     {Name: "ringfence:host:a:b", Life: time.Hour},
+		`the group "system:masters"`:        {Name: "a", Groups: []string{"ringfence:admins", "system:masters"}, Life: time.Hour},
+		`the group "ringfence:controllers"`: {Name: "a", Groups: []string{"ringfence:controllers"}, Life: time.Hour},
+		"the life of 9000h0m0s":             {Name: "a", Life: 9000 * time.Hour},
+	} {
+		if _, err := controlplane.UserKubeconfig(env.DataDir, p, clock.RealClock{}.Now()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	_, err := controlplane.UserKubeconfig(t.TempDir(), controlplane.Person{Name: "a", Life: time.Hour}, clock.RealClock{}.Now())
+	if err == nil || !strings.Contains(err.Error(), "no server has run on the data folder") {
+		t.Errorf("an empty folder: %v", err)
+	}
+	config := person(t, "second", "ringfence:admins")
+	if _, err := client(t, config).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("a second administrator: %v", err)
 	}
 }
