@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -107,18 +108,18 @@ func (l lastWords) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) 
 }
 
 func (l lastWords) say(message string, fields []zapcore.Field) string {
-	text := "the embedded etcd in " + l.dir + " cannot go on: " + message
+	words := []string{"the embedded etcd in " + l.dir + " cannot go on", message}
 	for _, f := range fields {
 		err, ok := f.Interface.(error)
 		if !ok {
 			continue
 		}
-		text += ": " + err.Error()
+		words = append(words, err.Error())
 		if errors.Is(err, syscall.ENOSPC) {
-			text += "; the disk is full: make room and start the server again, nothing that it has acknowledged is lost"
+			words = append(words, "the disk is full; make room and start the server again, nothing that it has acknowledged is lost")
 		}
 	}
-	return text
+	return strings.Join(words, ": ")
 }
 
 // wait returns when the embedded etcd has failed or the context has ended.

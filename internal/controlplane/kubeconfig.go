@@ -87,6 +87,12 @@ type Person struct {
 	Server string
 }
 
+// What the names of Kubernetes' users and groups begin with, and of ours.
+const (
+	systemPrefix = "system:"
+	ownPrefix    = "ringfence:"
+)
+
 // maxLife bounds the certificates of people, which cannot be revoked.
 const maxLife = 365 * 24 * time.Hour
 
@@ -94,14 +100,14 @@ const maxLife = 365 * 24 * time.Hour
 func (p Person) Validate() error {
 	var errs []error
 	taken := func(name string) bool {
-		return strings.HasPrefix(name, "system:") || strings.HasPrefix(name, "ringfence:")
+		return strings.HasPrefix(name, systemPrefix) || strings.HasPrefix(name, ownPrefix)
 	}
 	if p.Name == "" || taken(p.Name) {
-		errs = append(errs, fmt.Errorf("the name %q: want one that is not empty and does not begin with system: or ringfence:", p.Name))
+		errs = append(errs, fmt.Errorf("the name %q: want some, and not one of those that begin with %q or %q", p.Name, systemPrefix, ownPrefix))
 	}
 	for _, group := range p.Groups {
 		if group == "" || taken(group) && group != adminGroup {
-			errs = append(errs, fmt.Errorf("the group %q: want %s, or one that does not begin with system: or ringfence:", group, adminGroup))
+			errs = append(errs, fmt.Errorf("the group %q: want %q, or one that does not begin with %q or %q", group, adminGroup, systemPrefix, ownPrefix))
 		}
 	}
 	if p.Life < time.Minute || p.Life > maxLife {
