@@ -9,12 +9,12 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 BUILD := -trimpath
 
-.PHONY: help run build build-server test crash ha lint generate verify bench fuzz fuzz-long cover
+.PHONY: help run build build-server test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build, then watch it find what a real group lacks
+run: ## build, then watch it find what a real group lacks, and a cluster get its own
 	@hack/run.sh
 
 build: ## build bin/ringfence
@@ -23,7 +23,7 @@ build: ## build bin/ringfence
 
 build-server: ## build bin/ringfence-server, with Kubernetes' API server and etcd inside
 	@echo "building bin/ringfence-server (1,500 packages: 4 to 6 minutes the first time on two cores, then seconds)"
-	$(GO) build $(BUILD) -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
+	@hack/progress.sh $(GO) build $(BUILD) -v -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
 
 test: ## run every test, the seeds of the fuzz targets included
 	@echo "the first time, Kubernetes' API server is compiled for the tests: 4 to 6 minutes on two cores"
@@ -50,6 +50,9 @@ verify: generate lint ## prove that the tree is generated, tidy, formatted, lint
 
 bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./rules/flowset ./internal/cli
+
+bench-scale: build-server ## measure bin/ringfence-server with 10,000 hosts in 200 groups (some five minutes)
+	$(GO) test $(BUILD) ./test/scale -run '^TestScale$$' -v -timeout 30m -scale.server "$(CURDIR)/bin/ringfence-server"
 
 fuzz: ## run each fuzz target for FUZZTIME (50000x runs, or a duration such as 1m)
 	@GO="$(GO)" hack/fuzz.sh "$(FUZZTIME)"

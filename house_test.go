@@ -79,9 +79,13 @@ var floors = []floor{
 	{room: "/internal/identity", only: []string{module + "/internal/identity"}},
 	{room: "/internal/kubeapi", never: slices.Concat(light, []ban{{"it brings objects; what they mean is decided elsewhere", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge"}}})},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
+	{room: "/internal/gather", never: slices.Concat(cloudless, serverless)},
+	{room: "/internal/status", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controller", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
+	{room: "/hack/demo", never: slices.Concat(cloudless, serverless)},
+	{room: "/test/scale", only: []string{}, tests: []string{"golang.org/x/sync", "k8s.io", "sigs.k8s.io/controller-runtime", module + "/api", module + "/internal/convert"}},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: cloudless},
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A first look: build ringfence, check a bundled export, ask about one flow,
-# see who uses the group, and what to type next.
-# Exit code 0 means that each step ended as it should.
+# A first look: build ringfence, check a bundled export, and then, with the
+# control plane, see a cluster get its security group. On a terminal the server
+# stays until Ctrl-C. Exit code 0 means that each step ended as it should.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 demo=examples/ack-terway-advanced
@@ -26,13 +26,16 @@ expect() {
 expect 1 bin/ringfence check -f $demo --webhook-ports 8443
 echo "That was exit code 1. May the API server reach a webhook's pod on another node?"
 expect 0 bin/ringfence explain -f $demo --from 192.168.0.10 --to 192.168.0.21 --port 8443
-expect 0 bin/ringfence clusters sg-bp1f8a2k7m3q9w5z4x6c -f $demo
 
-cat <<EOF
+cat <<END
 
-Now try:
-  bin/ringfence check -f examples/ack-flannel-basic
-  bin/ringfence rules -f $demo --profile least-privilege --webhook-ports 8443 -o terraform
-  bin/ringfence diff $demo YOUR-EXPORT
+That was the command alone. On files of your own:
   bin/ringfence check -f YOUR-EXPORT --webhook-ports 8443
-EOF
+  bin/ringfence rules -f $demo --profile least-privilege --webhook-ports 8443 -o terraform
+
+Now the control plane: an API server with its storage inside.
+END
+make --no-print-directory build-server
+"${GO:-go}" build -trimpath -o bin/demo ./hack/demo
+echo
+exec bin/demo

@@ -14,7 +14,7 @@ func ExampleTables_Expand() {
 		return
 	}
 	facts := &profiles.Facts{
-		Cluster: "shop", Group: "sg-shop", GroupType: rules.Advanced, ClusterGroupType: rules.Advanced,
+		Cluster: "shop", Group: "sg-shop", GroupType: rules.Advanced,
 		Mode:        profiles.Flannel,
 		VPC:         []rules.CIDR{rules.MustCIDR("192.168.0.0/16")},
 		NodeSubnets: []rules.CIDR{rules.MustCIDR("192.168.0.0/24")},

@@ -38,6 +38,11 @@ type Skipped struct {
 // was made either way has every least-privilege need met; needs to judge a
 // group by come from LeastPrivilege.
 //
+// Rules that would be more than a group may have are made fewer where that
+// changes nothing they mean: the rest of the cluster is told by addresses rather
+// than by more than [rules.MaxGroupPeers] names of groups, and CIDRs that make up
+// a larger one are joined. What is too much even so is the caller's to notice.
+//
 // Errors are wrong facts, as in [Facts.Validate], or an unknown scope.
 func (t *Tables) Expand(f *Facts, s Scope) (Expansion, error) {
 	if err := known("scope", s, []Scope{Recommended, LeastPrivilege}); err != nil {
@@ -46,17 +51,40 @@ func (t *Tables) Expand(f *Facts, s Scope) (Expansion, error) {
 	if err := f.Validate(); err != nil {
 		return Expansion{}, fmt.Errorf("cannot expand the profile: %w", err)
 	}
-	e := expander{
-		facts: f, scope: s, network: t.networks[f.Mode], encapsulation: t.Encapsulation(f),
-		hasRule: map[ruleKey]bool{}, hasNeed: map[needKey]bool{},
-	}
+	e := expander{facts: f, scope: s, network: t.networks[f.Mode], encapsulation: t.Encapsulation(f)}
 	if err := f.encapsulationErrors(e.encapsulation); err != nil {
 		return Expansion{}, fmt.Errorf("cannot expand the profile: mode %s wraps with %s by default: %w", f.Mode, e.encapsulation, err)
 	}
-	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
-		e.rows(t.rows, d)
+	e.byAddress = e.tooManyNames(t.rows)
+	out := e.expand(t.rows)
+	if len(out.Rules) > rules.MaxRulesPerHost {
+		fewer := f.joined()
+		e.facts = &fewer
+		out = e.expand(t.rows)
 	}
-	return e.out, nil
+	return out, nil
+}
+
+// expand starts afresh.
+func (e *expander) expand(rows []Row) Expansion {
+	e.out, e.hasRule, e.hasNeed = Expansion{}, map[ruleKey]bool{}, map[needKey]bool{}
+	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
+		e.rows(rows, d)
+	}
+	return e.out
+}
+
+// tooManyNames reports whether a group made from the least-privilege rows would
+// name groups in more rules than it may. The recommended rows follow suit: both
+// profiles speak of the same needs.
+func (e *expander) tooManyNames(rows []Row) bool {
+	if len(e.facts.Others) > rules.MaxGroupPeers {
+		return true // each is named at least once
+	}
+	least := *e
+	least.scope = LeastPrivilege
+	g := rules.Group{Ingress: least.expand(rows).Rules}
+	return g.GroupPeers() > rules.MaxGroupPeers
 }
 
 // An expander turns rows into one Expansion.
@@ -65,6 +93,8 @@ type expander struct {
 	scope         Scope
 	network       network
 	encapsulation Encapsulation
+	// byAddress tells the rest of the cluster by addresses, not by groups.
+	byAddress bool
 
 	// broad is what the recommended rows of the current direction let through
 	// while the least-privilege rows are tried for what is left; else nil.

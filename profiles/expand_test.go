@@ -1,6 +1,7 @@
 package profiles_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -513,7 +514,7 @@ func TestFixRules(t *testing.T) {
 		"OfAdvanced": {
 			reason: "an advanced group cannot be named",
 			need:   need(rules.TCP, rules.GroupPeer{Name: "sg-shop"}),
-			facts:  with(flannel(), poolGroup, func(f *profiles.Facts) { f.ClusterGroupType = rules.Advanced }),
+			facts:  with(flannel(), poolGroup, otherAdvanced),
 			want:   []string{"ingress BI-L3 TCP 10250/10250 192.168.0.0/24"},
 		},
 		"ICMP": {
@@ -537,6 +538,60 @@ func TestFixRules(t *testing.T) {
 				if want := "BI-L3 kubelet"; r.Description != want {
 					t.Errorf("description %q, want %q", r.Description, want)
 				}
+			}
+		})
+	}
+}
+
+func TestExpandStaysWithinLimits(t *testing.T) {
+	subnets := func(list ...string) func(*profiles.Facts) {
+		return func(f *profiles.Facts) { f.NodeSubnets = cidrs(list...) }
+	}
+	var many []string
+	for i := range 256 {
+		many = append(many, fmt.Sprintf("10.0.%d.0/24", i))
+	}
+	for name, tc := range map[string]struct {
+		reason string
+		facts  *profiles.Facts
+		names  int
+		peers  []string // of the rules for the kubelet
+	}{
+		"ManyPools": {
+			reason: "12 groups in each of some rules are more than 20 names: subnets stand for all",
+			facts:  with(terway(), manyPools),
+			peers:  []string{"192.168.0.0/19", "192.168.32.0/19"},
+		},
+		"OneOther": {
+			reason: "one other group is named, where that is tighter",
+			facts:  with(terway(), poolGroup), names: 15,
+			peers: []string{"sg-shop"},
+		},
+		"ManySubnets": {
+			reason: "256 subnets that make up one range are that range, before the group is too long",
+			facts:  with(terway(), advanced, subnets(many...)),
+			peers:  []string{"10.0.0.0/16", "192.168.32.0/19"},
+		},
+		"Overlapping": {
+			reason: "ranges stay as written while there is room",
+			facts:  with(terway(), advanced, subnets("10.0.0.0/25", "10.0.0.128/25")),
+			peers:  []string{"10.0.0.0/25", "10.0.0.128/25", "192.168.32.0/19"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := expand(t, tc.facts, profiles.LeastPrivilege)
+			g := rules.Group{Ingress: e.Rules}
+			if len(e.Rules) > rules.MaxRulesPerHost || g.GroupPeers() != tc.names {
+				t.Errorf("%s\n%d rules, %d of them name a group, want %d", tc.reason, len(e.Rules), g.GroupPeers(), tc.names)
+			}
+			var peers []string
+			for _, r := range e.Rules {
+				if r.Direction == rules.Ingress && r.Ports == ports(10250, 10250) {
+					peers = append(peers, r.Peer.String())
+				}
+			}
+			if diff := cmp.Diff(tc.peers, peers); diff != "" {
+				t.Errorf("%s\n-want +got:\n%s", tc.reason, diff)
 			}
 		})
 	}

@@ -70,15 +70,18 @@ type Facts struct {
 	// Cluster is the cluster's name, for messages.
 	Cluster string
 	// Group is the group whose rules are made or judged; may be empty when
-	// it has no name yet. GroupType and InnerAccess are that group's.
-	Group       string
-	GroupType   rules.GroupType
+	// it has no name yet.
+	Group     string
+	GroupType rules.GroupType
+	// InnerAccess says that whoever wears the group lets the others who do in
+	// before any rule: by this group's inner access, or by that of InnerGroup
+	// where all of them wear that one as well. Empty means Group.
 	InnerAccess bool
-	// ClusterGroup is the cluster's default group ($SG) and ClusterGroupType
-	// its type. An empty name, or one equal to Group, means that the group at
-	// hand is the cluster's own.
-	ClusterGroup     string
-	ClusterGroupType rules.GroupType
+	InnerGroup  string
+	// Others are the groups by which the rest of the cluster is known: its
+	// nodes and pods that the group at hand does not let in by inner access.
+	// Empty means that the whole cluster wears the group at hand.
+	Others []OtherGroup
 
 	Mode          NetworkMode
 	Encapsulation Encapsulation
@@ -114,6 +117,17 @@ type Facts struct {
 	OmitLegacy bool
 }
 
+// An OtherGroup is a group that a part of the cluster wears.
+type OtherGroup struct {
+	// Name is empty if no rule can tell that part by a group: it is known by
+	// the addresses of all subnets then, as those of advanced groups are.
+	Name string
+	Type rules.GroupType
+}
+
+// nameable reports whether rules of a basic group can name it.
+func (o OtherGroup) nameable() bool { return o.Name != "" && o.Type == rules.Basic }
+
 // NodePorts says which node ports are used by whom.
 type NodePorts struct {
 	// Ports is the range; zero means 30000/32767.
@@ -144,7 +158,7 @@ func (f *Facts) vSwitches() []rules.CIDR {
 	return out
 }
 
-// inClusterGroup reports whether the group at hand is the cluster's own.
-func (f *Facts) inClusterGroup() bool {
-	return f.ClusterGroup == "" || f.ClusterGroup == f.Group
+// isAdvanced reports whether a name is that of an advanced group of the cluster.
+func (f *Facts) isAdvanced(group string) bool {
+	return slices.Contains(f.Others, OtherGroup{group, rules.Advanced})
 }

@@ -31,6 +31,8 @@ func load(fsys fs.FS) (*Tables, error) {
 	}
 	p.add(linkRows(t.rows))
 	var err error
+	t.keep, err = loadKeep(fsys, "tables/keep.yaml", t.rows)
+	p.add(err)
 	t.networks, err = loadNetworks(fsys, "tables/modes.yaml")
 	p.add(err)
 	t.exempt, err = loadExempt(fsys, "tables/exempt.yaml")

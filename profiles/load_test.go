@@ -16,7 +16,7 @@ import (
 func shipped(t *testing.T) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{}
-	for _, name := range []string{"ack", "extra", "modes", "exempt"} {
+	for _, name := range []string{"ack", "extra", "modes", "exempt", "keep"} {
 		file := "tables/" + name + ".yaml"
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -91,6 +91,7 @@ func TestLoadRowErrors(t *testing.T) {
 			fsys := shipped(t)
 			text := strings.Replace(aRow, tc.old, tc.new, 1)
 			fsys["tables/extra.yaml"] = &fstest.MapFile{Data: []byte(text)}
+			fsys["tables/keep.yaml"] = &fstest.MapFile{Data: []byte("keep: []\n")} // it names rows that are gone
 			_, err := profiles.LoadFrom(fsys)
 			if tc.want == "" {
 				if err != nil {
@@ -142,6 +143,12 @@ func TestLoadFileErrors(t *testing.T) {
 		"ExemptNoPorts":   {"UDP needs ports", "exempt", "  ports: 67/68\n", "", "exemption dhcp: protocol UDP: TCP, UDP and SCTP need ports"},
 		"ExemptPeer":      {"a peer is a CIDR", "exempt", "127.0.0.0/8", "localhost", `"localhost" is no CIDR`},
 		"ExemptNoTypes":   {"ICMP needs types", "exempt", "  types: {first: 3, last: 3}\n", "", "protocol ICMP: ICMP and ICMPv6 need types"},
+		"KeepKey":         {"a misspelt key must not be lost", "keep", "roles:", "role:", `unknown key "role"`},
+		"KeepRow":         {"a row that is not there explains nothing", "keep", "[BO-L3, AO-L3]", "[BO-L33]", "row BO-L33"},
+		"KeepRole":        {"a role that no host has keeps nothing", "keep", "roles: [APIServer]", "roles: [Boss]", `role "Boss"`},
+		"KeepPeer":        {"a peer must be one that is resolved there", "keep", "peers: [$APISLB]", "peers: [$VPC]", `peer "$VPC"`},
+		"KeepPorts":       {"ports are a range or the API server's", "keep", "ports: 10250/10250", "ports: 10250", `port range "10250"`},
+		"KeepComponent":   {"people read it", "keep", "  component: etcd\n", "", "a component"},
 		"ExemptTypeOrder": {"types go upwards", "exempt", "{first: 1, last: 4}", "{first: 4, last: 1}", "types 4 to 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

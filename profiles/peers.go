@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"slices"
 
 	"ringfence.dev/ringfence/rules"
@@ -73,30 +74,30 @@ func (e *expander) resolve(d rules.Direction, s Symbol) target {
 	return plain([]rules.CIDR{rules.MustCIDR(string(s))}, "") // the loader has parsed it
 }
 
-// clusterGroup resolves the cluster's default group: its name where another
-// basic group may use it, else the CIDRs of all subnets.
-//
-// Nodes that wear another group than the cluster's must reach each other too:
-// the table speaks of one group for all, and a pool whose nodes cannot ask each
-// other's DNS pods is cut off from half of its answers. So the group at hand
-// stands beside the cluster's.
+// clusterGroup resolves the cluster's group: the group at hand, and beside it
+// the others that the cluster wears. The tables speak of one group for all, and
+// a pool whose nodes cannot ask another's DNS pods is cut off from half of its
+// answers. Others are named where a basic group may do so; else the CIDRs of all
+// subnets stand for everybody.
 func (e *expander) clusterGroup(d rules.Direction) target {
-	f := e.facts
-	if f.inClusterGroup() {
-		return e.ownGroup(d)
-	}
-	if f.GroupType == rules.Advanced || f.ClusterGroupType == rules.Advanced {
-		return plain(f.vSwitches(), "")
-	}
 	own := e.ownGroup(d)
-	t := group(f.ClusterGroup)
-	t.rules, t.needs = append(t.rules, own.rules...), append(t.needs, own.needs...)
+	if len(e.facts.Others) == 0 {
+		return own
+	}
+	if e.facts.GroupType == rules.Advanced || e.byAddress || !all(e.facts.Others, OtherGroup.nameable) {
+		return plain(e.facts.vSwitches(), "")
+	}
+	var t target
+	for _, o := range e.facts.Others {
+		t.rules = append(t.rules, rules.GroupPeer{Name: o.Name})
+	}
+	t.needs = slices.Concat(t.rules, own.needs)
+	t.rules = append(t.rules, own.rules...)
 	return t
 }
 
-func group(name string) target {
-	p := []rules.Peer{rules.GroupPeer{Name: name}}
-	return target{rules: p, needs: p}
+func all[T any](list []T, is func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(v T) bool { return !is(v) })
 }
 
 // ownGroup resolves the group at hand, which cannot name itself: inner access
@@ -107,10 +108,16 @@ func (e *expander) ownGroup(d rules.Direction) target {
 		return t
 	}
 	t.rules, t.reason = nil, "granted by inner access"
-	if e.facts.Group != "" {
-		t.needs = group(e.facts.Group).needs
+	if inner := e.innerGroup(); inner.Name != "" {
+		t.needs = []rules.Peer{inner}
 	}
 	return t
+}
+
+// innerGroup is the group by which those who wear the group at hand let each
+// other in; without a name if it has none yet.
+func (e *expander) innerGroup() rules.GroupPeer {
+	return rules.GroupPeer{Name: cmp.Or(e.facts.InnerGroup, e.facts.Group)}
 }
 
 // innerAccess reports whether members of the group at hand let each other in
@@ -119,15 +126,13 @@ func (e *expander) innerAccess(d rules.Direction) bool {
 	return d == rules.Ingress && e.facts.GroupType == rules.Basic && e.facts.InnerAccess
 }
 
-// nodes resolves the nodes to their subnets. In a basic group with inner
-// access the need is only that members let each other in: whether nodes of
-// other groups come from these subnets is not known here, so nobody is told
-// that a rule is missing; the rules still name the subnets, because a pool
-// with a group of its own would lose its pods' traffic without them.
+// nodes resolves the nodes to their subnets. Where all of the cluster wears one
+// basic group with inner access the need is only that members let each other
+// in; the rules still name the subnets, for the day when that changes.
 func (e *expander) nodes(d rules.Direction) target {
 	t := plain(e.facts.NodeSubnets, "")
-	if e.innerAccess(d) && e.facts.inClusterGroup() && e.facts.Group != "" {
-		t.needs = group(e.facts.Group).needs
+	if inner := e.innerGroup(); e.innerAccess(d) && len(e.facts.Others) == 0 && inner.Name != "" {
+		t.needs = []rules.Peer{inner}
 	}
 	return t
 }
@@ -173,7 +178,7 @@ func (e *expander) letsThrough(d rules.Direction, p rules.Protocol, ports rules.
 	if d == rules.Egress && e.facts.GroupType == rules.Basic {
 		return true // by default; the recommended rows drop nothing
 	}
-	if e.innerAccess(d) && peer == rules.Peer(rules.GroupPeer{Name: e.facts.Group}) {
+	if e.innerAccess(d) && peer == rules.Peer(e.innerGroup()) {
 		return true
 	}
 	return slices.ContainsFunc(e.broad, func(r rules.Rule) bool {
@@ -209,16 +214,36 @@ func FixRules(need rules.Need, f *Facts) []rules.Rule {
 	return out
 }
 
+// ByAddress returns the needs that mean the same as one whose peer is another
+// group of the cluster, told by the addresses of the subnets that all of the
+// cluster lives in; nil if the peer is none.
+func ByAddress(need rules.Need, f *Facts) []rules.Need {
+	g, ok := need.Peer.(rules.GroupPeer)
+	if !ok || !slices.ContainsFunc(f.Others, func(o OtherGroup) bool { return o.Name == g.Name }) {
+		return nil
+	}
+	var out []rules.Need
+	for _, peer := range f.subnetPeers(need.Protocol) {
+		need.Peer = peer
+		out = append(out, need)
+	}
+	return out
+}
+
 func fixPeers(need rules.Need, f *Facts) []rules.Peer {
 	g, ok := need.Peer.(rules.GroupPeer)
-	nameable := f.GroupType == rules.Basic && g.Name != f.Group &&
-		(g.Name != f.ClusterGroup || f.ClusterGroupType == rules.Basic)
+	nameable := f.GroupType == rules.Basic && g.Name != f.Group && !f.isAdvanced(g.Name)
 	if !ok || nameable {
 		return []rules.Peer{need.Peer}
 	}
+	return f.subnetPeers(need.Protocol)
+}
+
+// subnetPeers returns the subnets that packets of a protocol go to and from.
+func (f *Facts) subnetPeers(p rules.Protocol) []rules.Peer {
 	var out []rules.Peer
 	for _, c := range f.vSwitches() {
-		if hasFamily(need.Protocol, c) {
+		if hasFamily(p, c) {
 			out = append(out, c)
 		}
 	}

@@ -75,13 +75,28 @@ func with(f *profiles.Facts, edits ...func(*profiles.Facts)) *profiles.Facts {
 }
 
 func advanced(f *profiles.Facts) {
-	f.GroupType, f.ClusterGroupType, f.InnerAccess = rules.Advanced, rules.Advanced, false
+	f.GroupType, f.InnerAccess = rules.Advanced, false
+	for i := range f.Others {
+		f.Others[i].Type = rules.Advanced
+	}
 }
 
 func innerDrop(f *profiles.Facts) { f.InnerAccess = false }
 
 // poolGroup makes the group at hand one of a node pool, beside the cluster's.
-func poolGroup(f *profiles.Facts) { f.ClusterGroup, f.Group = "sg-shop", "sg-pool" }
+func poolGroup(f *profiles.Facts) {
+	f.Group, f.Others = "sg-pool", []profiles.OtherGroup{{Name: "sg-shop"}}
+}
+
+// manyPools has so many groups in one cluster that they cannot all be named.
+func manyPools(f *profiles.Facts) {
+	for i := range 12 {
+		f.Others = append(f.Others, profiles.OtherGroup{Name: fmt.Sprintf("sg-pool-%d", i)})
+	}
+}
+
+// otherAdvanced makes the cluster's group, beside the group at hand, advanced.
+func otherAdvanced(f *profiles.Facts) { f.Others[0].Type = rules.Advanced }
 
 func dualStack(f *profiles.Facts) {
 	f.VPC = append(f.VPC, cidrs("2001:db8::/56")...)
@@ -182,8 +197,9 @@ func clusters() map[string]func() *profiles.Facts {
 			"BasicInnerAccept": func(*profiles.Facts) {}, "BasicInnerDrop": innerDrop, "Advanced": advanced,
 			"PoolOfBasic":         poolGroup,
 			"PoolOfBasicDrop":     func(f *profiles.Facts) { poolGroup(f); innerDrop(f) },
-			"PoolOfAdvanced":      func(f *profiles.Facts) { poolGroup(f); f.ClusterGroupType = rules.Advanced },
-			"AdvancedPoolOfBasic": func(f *profiles.Facts) { advanced(f); poolGroup(f); f.ClusterGroupType = rules.Basic },
+			"PoolOfAdvanced":      func(f *profiles.Facts) { poolGroup(f); otherAdvanced(f) },
+			"AdvancedPoolOfBasic": func(f *profiles.Facts) { advanced(f); poolGroup(f) },
+			"ManyPools":           manyPools,
 		} {
 			for stack, more := range map[string]func(*profiles.Facts){
 				"": func(*profiles.Facts) {}, "DualStack": dualStack,
@@ -219,7 +235,7 @@ func illegal(r rules.Rule, f *profiles.Facts) string {
 		return "an advanced group names a group"
 	case isGroup && group.Name == f.Group:
 		return "a group names itself"
-	case isGroup && group.Name == f.ClusterGroup && f.ClusterGroupType == rules.Advanced:
+	case isGroup && slices.Contains(f.Others, profiles.OtherGroup{Name: group.Name, Type: rules.Advanced}):
 		return "an advanced group is named"
 	case isCIDR && !cidr.Prefix.IsValid():
 		return "peer"

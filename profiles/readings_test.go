@@ -91,7 +91,7 @@ func TestReading03ClusterGroupInItself(t *testing.T) {
 		},
 		"PoolOfAdvanced": {
 			reason:  "an advanced group cannot be named",
-			facts:   with(terway(), poolGroup, func(f *profiles.Facts) { f.ClusterGroupType = rules.Advanced }),
+			facts:   with(terway(), poolGroup, otherAdvanced),
 			ingress: []string{"ingress BI-L2 ICMP -1/-1 192.168.0.0/19", "ingress BI-L2 ICMP -1/-1 192.168.32.0/19"},
 			need:    []string{"ingress BI-L2 ICMP -1/-1 192.168.0.0/19", "ingress BI-L2 ICMP -1/-1 192.168.32.0/19"},
 			egress:  []string{"egress BO-L3W TCP 8082/8082 192.168.0.0/19", "egress BO-L3W TCP 8082/8082 192.168.32.0/19"},

@@ -167,6 +167,7 @@ const (
 type Tables struct {
 	rows     []Row
 	exempt   []rules.Exempt
+	keep     []keepRow
 	networks map[NetworkMode]network
 }
 

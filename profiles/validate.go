@@ -24,8 +24,13 @@ func (f *Facts) groupErrors() error {
 	if f.GroupType != rules.Basic && f.GroupType != rules.Advanced {
 		p.addf("group type %d: want basic or advanced", f.GroupType)
 	}
-	if f.ClusterGroupType != rules.Basic && f.ClusterGroupType != rules.Advanced {
-		p.addf("type %d of the cluster's group: want basic or advanced", f.ClusterGroupType)
+	for _, o := range f.Others {
+		if o.Type != rules.Basic && o.Type != rules.Advanced {
+			p.addf("type %d of group %q: want basic or advanced", o.Type, o.Name)
+		}
+		if o.Name != "" && o.Name == f.Group {
+			p.addf("group %q is one of the others beside itself", o.Name)
+		}
 	}
 	if f.InnerAccess && f.GroupType == rules.Advanced {
 		p.addf("inner access on an advanced group: only basic groups have it")
@@ -198,7 +203,7 @@ func (f *Facts) groupPeerError(peer rules.GroupPeer) error {
 		return errors.New("a group without a name")
 	case f.GroupType == rules.Advanced:
 		return fmt.Errorf("peer is group %q, but an advanced group cannot name groups: use CIDRs or a prefix list", peer.Name)
-	case peer.Name == f.ClusterGroup && !f.inClusterGroup() && f.ClusterGroupType == rules.Advanced:
+	case f.isAdvanced(peer.Name):
 		return fmt.Errorf("peer is group %q, which is advanced and cannot be named: use CIDRs or a prefix list", peer.Name)
 	}
 	return nil

@@ -37,8 +37,13 @@ func TestValidate(t *testing.T) {
 		},
 		"GroupType": {
 			reason: "there are two types",
-			edit:   func(f *profiles.Facts) { f.GroupType, f.ClusterGroupType = 7, 8 },
-			want:   []string{"group type 7", "type 8 of the cluster's group"},
+			edit:   func(f *profiles.Facts) { f.GroupType, f.Others = 7, []profiles.OtherGroup{{Name: "sg-web", Type: 8}} },
+			want:   []string{"group type 7", `type 8 of group "sg-web"`},
+		},
+		"OtherIsItself": {
+			reason: "a group beside itself is a mistake of who asks, and a rule that names it would be illegal",
+			edit:   func(f *profiles.Facts) { f.Others = []profiles.OtherGroup{{Name: f.Group}} },
+			want:   []string{"is one of the others beside itself"},
 		},
 		"InnerAccess": {
 			reason: "advanced groups have no inner access",
@@ -138,7 +143,7 @@ func TestValidate(t *testing.T) {
 			reason: "nobody can name an advanced group",
 			edit: func(f *profiles.Facts) {
 				poolGroup(f)
-				f.ClusterGroupType = rules.Advanced
+				otherAdvanced(f)
 				f.Exposures = []profiles.Exposure{tcp(rules.GroupPeer{Name: "sg-shop"})}
 			},
 			want: []string{`peer is group "sg-shop", which is advanced and cannot be named`},

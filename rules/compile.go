@@ -15,6 +15,8 @@ type Workspace struct {
 	budget  int
 	arena   *flowset.Arena
 	symbols *symbols
+	// possible remembers the flows that can occur; shared, like the arena.
+	possible *flowset.Diagram
 }
 
 // symbols number the groups whose members are unknown, in order of appearance.
@@ -26,7 +28,7 @@ type symbols struct {
 // NewWorkspace returns a workspace whose diagrams may take up to budget edges
 // together, intermediate results included; 0 means no bound.
 func NewWorkspace(w *World, budget int) *Workspace {
-	return &Workspace{world: w, budget: budget, arena: flowset.NewArena(budget), symbols: &symbols{number: map[string]uint32{}}}
+	return &Workspace{world: w, budget: budget, arena: flowset.NewArena(budget), symbols: &symbols{number: map[string]uint32{}}, possible: new(flowset.Diagram)}
 }
 
 // In returns a workspace over the same arena that is bound to another world:

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"net/netip"
-	"slices"
 
 	"ringfence.dev/ringfence/rules/flowset"
 )
@@ -49,7 +48,7 @@ func (ws *Workspace) NeedSet(d Direction, needs []Need, lists map[string]PrefixL
 			boxes = append(boxes, ws.needBoxes(&needs[i], lists)...)
 		}
 	}
-	set, err := ws.arena.SetOf(boxes)
+	set, err := ws.flows(boxes)
 	return Set{d, set}, err
 }
 
@@ -81,11 +80,7 @@ func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.B
 			prefixes = append(prefixes, e.Prefix)
 		}
 	case GroupPeer:
-		// Of unknown members, ICMP asks for the IPv4 addresses only and ICMPv6
-		// for those of IPv6.
-		return slices.DeleteFunc(ws.memberBoxes(&r, p.Name), func(b flowset.Box) bool {
-			return b.Space == flowset.Symbol4 && r.Protocol == ICMPv6 || b.Space == flowset.Symbol6 && r.Protocol == ICMP
-		})
+		return ws.memberBoxes(&r, p.Name)
 	}
 	return peerBoxes(&r, prefixes)
 }
@@ -93,29 +88,55 @@ func (ws *Workspace) needBoxes(n *Need, lists map[string]PrefixList) []flowset.B
 // anyRealPort is the range of source ports that packets have.
 func anyRealPort() flowset.Range { return flowset.Range{First: 1, Last: flowset.MaxPort} }
 
-// realFlows is the set of flows that can occur: their source port is a port.
-// It cuts from what is missing the values that only rules can tell apart.
-func (ws *Workspace) realFlows() (flowset.Diagram, error) {
-	var boxes []flowset.Box
-	for _, space := range []flowset.Space{flowset.IPv4, flowset.IPv6, flowset.Symbol4, flowset.Symbol6} {
-		for first, p := uint32(0), uint32(0); p <= flowset.MaxProtocol+1; p++ {
-			if p <= flowset.MaxProtocol && !flowset.HasPorts(p) {
-				continue
-			}
-			b := flowset.All(space)
-			if first < p {
-				b.Protocol = flowset.Range{First: first, Last: p - 1}
-				boxes = append(boxes, b)
-			}
-			if p <= flowset.MaxProtocol {
-				b.Protocol = flowset.Range{First: p, Last: p}
-				b.SourcePort = anyRealPort()
-				boxes = append(boxes, b)
-			}
-			first = p + 1
-		}
+// flows returns the flows of boxes that can occur.
+func (ws *Workspace) flows(boxes []flowset.Box) (flowset.Diagram, error) {
+	possible, err := ws.possibleFlows()
+	if err != nil {
+		return possible, err
 	}
-	return ws.arena.SetOf(boxes)
+	set, err := ws.arena.SetOf(boxes)
+	if err != nil {
+		return set, err
+	}
+	return set.Intersect(possible), ws.arena.Err()
+}
+
+// possibleFlows is the set of flows that can occur: their source port is a
+// port, and ICMP goes with IPv4, ICMPv6 with IPv6. It cuts from what is missing,
+// in excess or changed the values that only rules can tell apart.
+func (ws *Workspace) possibleFlows() (flowset.Diagram, error) {
+	if *ws.possible == (flowset.Diagram{}) {
+		var boxes []flowset.Box
+		for _, space := range []flowset.Space{flowset.IPv4, flowset.IPv6, flowset.Symbol4, flowset.Symbol6} {
+			boxes = append(boxes, possibleBoxes(space)...)
+		}
+		set, err := ws.arena.SetOf(boxes)
+		if err != nil {
+			return set, err
+		}
+		*ws.possible = set
+	}
+	return *ws.possible, nil
+}
+
+func possibleBoxes(space flowset.Space) []flowset.Box {
+	other := uint32(ICMPv6)
+	if memberSpace(space) == flowset.IPv6 {
+		other = uint32(ICMP)
+	}
+	var boxes []flowset.Box
+	for p := uint32(0); p <= flowset.MaxProtocol; p++ {
+		if p == other {
+			continue
+		}
+		b := flowset.All(space)
+		b.Protocol = flowset.Range{First: p, Last: p}
+		if flowset.HasPorts(p) {
+			b.SourcePort = anyRealPort()
+		}
+		boxes = append(boxes, b)
+	}
+	return boxes
 }
 
 // Cover returns the needs that p does not let through, each with an example:
@@ -123,10 +144,6 @@ func (ws *Workspace) realFlows() (flowset.Diagram, error) {
 // lists. The error is [flowset.ErrBudget].
 func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, error) {
 	ws := p.space
-	possible, err := ws.realFlows()
-	if err != nil {
-		return nil, err
-	}
 	var missing []Missing
 	for _, d := range []Direction{Ingress, Egress} {
 		allowed := p.allowed(d)
@@ -138,7 +155,7 @@ func (p *Policy) Cover(needs []Need, lists map[string]PrefixList) ([]Missing, er
 			if err != nil {
 				return nil, err
 			}
-			lacks := set.diagram.Intersect(possible).Subtract(allowed)
+			lacks := set.diagram.Subtract(allowed)
 			if lacks.IsEmpty() {
 				continue
 			}
@@ -170,20 +187,20 @@ func (p *Policy) missing(n Need, lacks flowset.Diagram) (Missing, error) {
 		if err != nil {
 			return m, err
 		}
-		if !matched.Intersect(lacks).IsEmpty() {
+		if matched.Meets(lacks) {
 			m.Blockers = append(m.Blockers, &list[i])
 		}
 	}
 	return m, nil
 }
 
-// matched returns the set of the flows that a rule matches, other rules left
-// aside.
+// matched returns the set of the flows that a rule matches and that can occur,
+// other rules left aside.
 func (p *Policy) matched(r *MergedRule) (flowset.Diagram, error) {
 	if d, ok := p.matches[r]; ok {
 		return d, nil
 	}
-	d, err := p.space.arena.SetOf(p.space.ruleBoxes(r))
+	d, err := p.space.flows(p.space.ruleBoxes(r))
 	p.matches[r] = d
 	return d, err
 }
@@ -201,7 +218,7 @@ func (p *Policy) Meet(a, b *MergedRule) (bool, error) {
 		return false, err
 	}
 	y, err := p.matched(b)
-	return err == nil && !x.Intersect(y).IsEmpty(), err
+	return err == nil && x.Meets(y), err
 }
 
 // ruleBoxes returns the flows that a rule matches, other rules left aside.
@@ -260,13 +277,17 @@ type Excess struct {
 // never excess. The error is [flowset.ErrBudget].
 func (p *Policy) Excess(needed Set) ([]Excess, error) {
 	s := &p.sides[needed.direction]
+	possible, err := p.space.possibleFlows()
+	if err != nil {
+		return nil, err
+	}
 	// Leaf v becomes v+1, so that the default has a leaf that is not 0.
 	accepting := s.diagram.Map(func(v flowset.Leaf) flowset.Leaf {
 		if s.verdicts[v].Action == Accept && s.verdicts[v].Cause != ByExempt {
 			return v + 1
 		}
 		return 0
-	})
+	}).Intersect(possible)
 	examples := accepting.Subtract(needed.in(p.space)).Examples()
 	used := accepting.Intersect(needed.in(p.space)).Examples()
 	var out []Excess

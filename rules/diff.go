@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 )
 
 // A Change is what becomes possible and what stops between two policies, for
-// flows that can occur: those have a source port if their protocol has.
+// flows that can occur.
 type Change struct {
 	Opens, Closes [2]Set // by Direction
 }
@@ -19,7 +20,7 @@ type Change struct {
 // The error is [flowset.ErrBudget].
 func Diff(old, updated *Policy) (Change, error) {
 	var c Change
-	possible, err := old.space.realFlows()
+	possible, err := old.space.possibleFlows()
 	if err != nil {
 		return c, err
 	}
@@ -40,6 +41,23 @@ func (c *Change) IsEmpty() bool {
 // direction.
 func (s Set) Subtract(other Set) Set {
 	return Set{s.direction, s.diagram.Subtract(other.diagram)}
+}
+
+// Contains reports whether a flow is in s, which is of this workspace.
+func (ws *Workspace) Contains(s Set, f *Flow) bool {
+	point := ws.point(f)
+	return f.Direction == s.direction && s.in(ws).Lookup(&point) != 0
+}
+
+// Meet reports whether some flow is in both sets, which must be of one
+// direction.
+func (s Set) Meet(other Set) bool {
+	return !s.IsEmpty() && !other.IsEmpty() && s.diagram.Meets(other.diagram)
+}
+
+// Intersect returns the flows of both sets, which must be of one direction.
+func (s Set) Intersect(other Set) Set {
+	return Set{s.direction, s.diagram.Intersect(other.diagram)}
 }
 
 // Meets reports whether some flow of s is one of a need's, and returns one.
@@ -80,18 +98,19 @@ func (ws *Workspace) Regions(s Set) []Region {
 		space                  flowset.Space // of the member's family
 	}
 	type group struct {
-		shape shape
-		boxes []flowset.Box
+		shape   shape
+		example flowset.Point
+		boxes   []flowset.Box
 	}
 	index := map[shape]int{}
 	var groups []group
-	for b := range s.diagram.Boxes() {
+	for b, point := range ws.boxes(s.diagram) {
 		key := shape{b.Protocol, b.Port, b.SourcePort, b.Member, memberSpace(b.Space)}
 		i, ok := index[key]
 		if !ok {
 			i = len(groups)
 			index[key] = i
-			groups = append(groups, group{shape: key})
+			groups = append(groups, group{shape: key, example: point})
 		}
 		groups[i].boxes = append(groups[i].boxes, b)
 	}
@@ -100,25 +119,46 @@ func (ws *Workspace) Regions(s Set) []Region {
 	})
 	regions := make([]Region, 0, len(groups))
 	for i := range groups {
-		regions = append(regions, ws.region(s.direction, groups[i].boxes))
+		regions = append(regions, ws.region(ws.flow(s.direction, &groups[i].example), groups[i].boxes))
 	}
 	return regions
 }
 
-func (ws *Workspace) region(d Direction, boxes []flowset.Box) Region {
+// boxes yields the boxes of a set, as wide as flows that cannot occur allow
+// ("all protocols" is one box then, instead of one for each kind of packet),
+// each with a flow of it that can.
+func (ws *Workspace) boxes(set flowset.Diagram) iter.Seq2[flowset.Box, flowset.Point] {
+	return func(yield func(flowset.Box, flowset.Point) bool) {
+		possible, err := ws.possibleFlows()
+		if err != nil {
+			return // the arena is full, and nothing in it is true
+		}
+		for b := range set.Union(possible.Complement()).Boxes() {
+			box, err := ws.arena.SetOf([]flowset.Box{b})
+			if err != nil {
+				return
+			}
+			if point, _, ok := set.Intersect(box).Example(); ok && !yield(b, point) {
+				return
+			}
+		}
+	}
+}
+
+func (ws *Workspace) region(example Flow, boxes []flowset.Box) Region {
 	first := boxes[0]
-	point := first.First()
-	r := Region{Direction: d, Protocols: protocols(first.Protocol), Ports: portsOf(&first), Example: ws.flow(d, &point)}
+	r := Region{Direction: example.Direction, Protocols: protocols(first.Protocol), Ports: portsOf(&first), Example: example}
 	all := flowset.All(first.Space)
 	if first.Member != all.Member {
 		r.Member = rangeText(first.Member, memberSpace(first.Space))
 	}
-	if first.SourcePort != all.SourcePort && first.SourcePort != anyRealPort() {
-		r.SourcePorts = rangeOfPorts(first.SourcePort)
+	if first.SourcePort != all.SourcePort {
+		r.SourcePorts = rangeOfPorts(flowset.Range{First: max(first.SourcePort.First, 1), Last: first.SourcePort.Last})
 	}
 	for _, b := range touching(boxes) {
 		r.Peers = append(r.Peers, ws.peers(&b)...)
 	}
+	r.Peers = slices.CompactFunc(r.Peers, func(a, b string) bool { return a == anyOtherGroup && b == a })
 	return r
 }
 
@@ -146,6 +186,10 @@ func touching(boxes []flowset.Box) []flowset.Box {
 	return out
 }
 
+// anyOtherGroup stands for all groups that nothing names, whose numbers may lie
+// on both sides of one that something does.
+const anyOtherGroup = "any other group"
+
 func (ws *Workspace) peers(b *flowset.Box) []string {
 	if b.Space == flowset.Symbol4 || b.Space == flowset.Symbol6 {
 		var names []string
@@ -153,7 +197,7 @@ func (ws *Workspace) peers(b *flowset.Box) []string {
 			names = append(names, ws.symbol(n))
 		}
 		if len(names) == 0 {
-			return []string{"any other group"}
+			return []string{anyOtherGroup}
 		}
 		return names
 	}

@@ -79,9 +79,15 @@ func sensitivePorts() []sensitivePort {
 func (p *Policy) Lint(intended Set, known map[string]*Group) ([]Finding, error) {
 	var out []Finding
 	for _, d := range []Direction{Ingress, Egress} {
-		out = append(out, p.idle(d)...)
-		out = append(out, p.conflicts(d)...)
-		out = append(out, p.peers(d, known)...)
+		idle, err := p.idle(d)
+		if err != nil {
+			return nil, err
+		}
+		conflicts, err := p.conflicts(d)
+		if err != nil {
+			return nil, err
+		}
+		out = slices.Concat(out, idle, conflicts, p.peers(d, known))
 	}
 	open, err := p.worldOpen(intended)
 	if err != nil {
@@ -91,7 +97,7 @@ func (p *Policy) Lint(intended Set, known map[string]*Group) ([]Finding, error) 
 }
 
 // idle finds the rules that decide no flow.
-func (p *Policy) idle(d Direction) []Finding {
+func (p *Policy) idle(d Direction) ([]Finding, error) {
 	deciding := p.deciding(d)
 	list := p.Rules.Rules(d)
 	var out []Finding
@@ -100,16 +106,19 @@ func (p *Policy) idle(d Direction) []Finding {
 		if _, ok := deciding[r]; ok || len(r.Prefixes) == 0 && !r.hasMembers(p.space) {
 			continue
 		}
-		hiders, opposed := p.hiders(r, list[:i], deciding)
+		hiders, err := p.deciders(r, list[:i])
+		if err != nil {
+			return nil, err
+		}
 		f := Finding{ID: RedundantRule, Severity: Low, Direction: d, Rules: append([]*MergedRule{r}, hiders...)}
 		f.Why = fmt.Sprintf("rule %s never decides: what it matches is decided the same way before it%s", r, by(hiders))
-		if opposed {
+		if slices.ContainsFunc(hiders, func(h *MergedRule) bool { return h.Action != r.Action }) {
 			f.ID, f.Severity = ShadowedRule, Medium
 			f.Why = fmt.Sprintf("rule %s (%s) has no effect: rules that are tried before it decide all that it matches, some of it the other way%s", r, r.Action, by(hiders))
 		}
 		out = append(out, f)
 	}
-	return out
+	return out, nil
 }
 
 func (r *MergedRule) hasMembers(ws *Workspace) bool {
@@ -117,16 +126,24 @@ func (r *MergedRule) hasMembers(ws *Workspace) bool {
 	return ok && (!ws.world.Members.Known(g.Name) || len(ws.world.Members.Prefixes(g.Name)) > 0)
 }
 
-// hiders returns the earlier rules that overlap with r and decide something,
-// and whether any of them decides otherwise.
-func (p *Policy) hiders(r *MergedRule, before []MergedRule, deciding map[*MergedRule]flowset.Point) (list []*MergedRule, opposed bool) {
-	for i := range before {
-		if _, ok := deciding[&before[i]]; ok && p.space.overlap(&before[i], r) {
-			list = append(list, &before[i])
-			opposed = opposed || before[i].Action != r.Action
+// deciders returns those of some rules that decide flows which r matches.
+func (p *Policy) deciders(r *MergedRule, among []MergedRule) ([]*MergedRule, error) {
+	matched, err := p.matched(r)
+	if err != nil {
+		return nil, err
+	}
+	s := &p.sides[r.Direction]
+	decides := map[*MergedRule]bool{}
+	for v := range s.diagram.Intersect(matched).Examples() {
+		decides[s.verdicts[v].Rule] = true
+	}
+	var list []*MergedRule
+	for i := range among {
+		if decides[&among[i]] {
+			list = append(list, &among[i])
 		}
 	}
-	return list, opposed
+	return list, nil
 }
 
 func by(hiders []*MergedRule) string {
@@ -144,72 +161,34 @@ func by(hiders []*MergedRule) string {
 	return " (by " + strings.Join(names, ", ") + more + ")"
 }
 
-// overlap reports whether some flow may match both rules. Peers that are
-// groups are compared by their known addresses.
-func (ws *Workspace) overlap(a, b *MergedRule) bool {
-	return (a.Protocol == AllProtocols || b.Protocol == AllProtocols || a.Protocol == b.Protocol) &&
-		a.Ports.Overlaps(b.Ports) && a.SourcePorts.Overlaps(b.SourcePorts) &&
-		(!a.Member.IsValid() || !b.Member.IsValid() || a.Member.Overlaps(b.Member)) &&
-		ws.peersOverlap(a, b)
-}
-
-func (ws *Workspace) peersOverlap(a, b *MergedRule) bool {
-	ga, groupA := a.Peer.(GroupPeer)
-	gb, groupB := b.Peer.(GroupPeer)
-	switch {
-	case groupA && groupB:
-		return ga == gb || slices.ContainsFunc(ws.world.Members.Prefixes(ga.Name), func(p netip.Prefix) bool {
-			return ws.world.Members.Contains(gb.Name, p.Addr())
-		})
-	case groupA:
-		return prefixesOverlap(ws.world.Members.Prefixes(ga.Name), b.Prefixes)
-	case groupB:
-		return prefixesOverlap(ws.world.Members.Prefixes(gb.Name), a.Prefixes)
-	}
-	return prefixesOverlap(a.Prefixes, b.Prefixes)
-}
-
-func prefixesOverlap(a, b []netip.Prefix) bool {
-	for _, x := range b {
-		if slices.ContainsFunc(a, x.Overlaps) {
-			return true
-		}
-	}
-	return false
-}
-
 // conflicts finds drops and accepts of one priority that meet: the drop wins,
 // which surprises whoever wrote the accept.
-func (p *Policy) conflicts(d Direction) []Finding {
+func (p *Policy) conflicts(d Direction) ([]Finding, error) {
 	list := p.Rules.Rules(d)
 	var out []Finding
-	for i := 0; i < len(list); {
-		j := i + 1
-		for j < len(list) && list[j].Priority == list[i].Priority {
-			j++
+	first := 0 // of the drops of one priority
+	for i := range list {
+		if list[i].Priority != list[first].Priority {
+			first = i
 		}
-		for k := i; k < j; k++ {
-			if list[k].Action == Accept {
-				out = append(out, p.conflict(&list[k], list[i:k])...)
-			}
+		accept := &list[i]
+		drops := list[first:i]
+		if accept.Action != Accept || len(drops) == 0 || drops[0].Action != Drop {
+			continue
 		}
-		i = j
-	}
-	return out
-}
-
-func (p *Policy) conflict(accept *MergedRule, before []MergedRule) []Finding {
-	f := Finding{ID: ConflictingRule, Severity: Low, Direction: accept.Direction, Rules: []*MergedRule{accept}}
-	for i := range before {
-		if before[i].Action == Drop && p.space.overlap(&before[i], accept) {
-			f.Rules = append(f.Rules, &before[i])
+		winners, err := p.deciders(accept, drops)
+		if err != nil {
+			return nil, err
+		}
+		winners = slices.DeleteFunc(winners, func(r *MergedRule) bool { return r.Action != Drop })
+		if len(winners) > 0 {
+			out = append(out, Finding{
+				ID: ConflictingRule, Severity: Low, Direction: d, Rules: append([]*MergedRule{accept}, winners...),
+				Why: fmt.Sprintf("rule %s accepts what a drop of the same priority %d matches too%s: the drop wins", accept, accept.Priority, by(winners)),
+			})
 		}
 	}
-	if len(f.Rules) == 1 {
-		return nil
-	}
-	f.Why = fmt.Sprintf("rule %s accepts what a drop of the same priority %d matches too%s: the drop wins", accept, accept.Priority, by(f.Rules[1:]))
-	return []Finding{f}
+	return out, nil
 }
 
 // peers finds rules whose peer can never match, or only groups whose members
@@ -223,7 +202,7 @@ func (p *Policy) peers(d Direction, known map[string]*Group) []Finding {
 			out = append(out, p.groupPeer(r, g.Name, known[g.Name])...)
 			continue
 		}
-		if n := slices.IndexFunc(r.Prefixes, nobody); n >= 0 {
+		if n := slices.IndexFunc(r.Prefixes, func(p netip.Prefix) bool { return nobody(d, p) }); n >= 0 {
 			out = append(out, Finding{
 				ID: UnreachablePeer, Severity: Low, Direction: d, Rules: []*MergedRule{r},
 				Why: fmt.Sprintf("rule %s names %s: no peer on a network has such an address", r, r.Prefixes[n]),
@@ -250,10 +229,11 @@ func (p *Policy) groupPeer(r *MergedRule, name string, g *Group) []Finding {
 	return []Finding{f}
 }
 
-// nobody reports whether no peer on a network can have an address of p.
-func nobody(p netip.Prefix) bool {
+// nobody reports whether no peer on a network can have an address of p: nobody
+// sends from a multicast address, though everybody may send to one.
+func nobody(d Direction, p netip.Prefix) bool {
 	a := p.Addr()
-	return p.Bits() > 0 && (a.IsLoopback() || a.IsMulticast() || a.IsUnspecified() && p.IsSingleIP())
+	return p.Bits() > 0 && (a.IsLoopback() || a.IsMulticast() && d == Ingress || a.IsUnspecified() && p.IsSingleIP())
 }
 
 // worldBits is the length of the prefix of public IPv4 addresses that makes a
@@ -265,7 +245,7 @@ func (p *Policy) worldOpen(intended Set) ([]Finding, error) {
 	var out []Finding
 	side := &p.sides[Ingress]
 	for _, s := range sensitivePorts() {
-		set, err := p.space.arena.SetOf(worldBoxes(s.ports))
+		set, err := p.space.flows(worldBoxes(s.ports))
 		if err != nil {
 			return nil, err
 		}

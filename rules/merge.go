@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -88,6 +89,45 @@ func compareRules(a, b MergedRule) int {
 		cmp.Compare(a.Group, b.Group),
 		cmp.Compare(a.Position, b.Position),
 	)
+}
+
+// WideFirst lets, among accepts of one priority, the wider be tried first. No
+// flow is decided otherwise by it, only in the name of another rule: so that
+// advice does not depend on the order in which a cloud lists rules, and a rule
+// that lies within another is the one that is called redundant.
+func (rs *Ruleset) WideFirst() {
+	for _, list := range [][]MergedRule{rs.Ingress, rs.Egress} {
+		slices.SortStableFunc(list, func(a, b MergedRule) int {
+			if a.Priority != b.Priority || a.Action != Accept || b.Action != Accept {
+				return compareRules(a, b)
+			}
+			return cmp.Or(cmp.Compare(b.width(), a.width()), compareRules(a, b))
+		})
+	}
+}
+
+// width ranks rules by how much they match, roughly: a rule that lies within
+// another is never ranked before it.
+func (r *MergedRule) width() float64 {
+	bits := 0.0
+	for _, p := range r.Prefixes {
+		bits += math.Exp2(float64(p.Addr().BitLen() - p.Bits()))
+	}
+	width := math.Log2(bits + 1)
+	if r.Protocol == AllProtocols {
+		width += 32
+	}
+	for _, ports := range []PortRange{r.Ports, r.SourcePorts} {
+		n := 1 << 16
+		if !ports.IsZero() {
+			n = int(ports.Last-ports.First) + 1
+		}
+		width += math.Log2(float64(n))
+	}
+	if !r.Member.IsValid() {
+		return width + 129
+	}
+	return width + float64(r.Member.Addr().BitLen()-r.Member.Bits())
 }
 
 func (rs *Ruleset) add(g *Group, lists map[string]PrefixList) error {

@@ -380,10 +380,7 @@ func checkCover(t *testing.T, m maker, s *scene, p *rules.Policy) {
 		}
 	}
 	for range 300 {
-		f := m.flow(s)
-		if f.Protocol.HasPorts() {
-			f.HasSourcePort, f.SourcePort = true, max(f.SourcePort, 1)
-		}
+		f := m.packet(s)
 		v := rules.Evaluate(s.merged, &s.world, &f)
 		for i := range needs {
 			if v.Action == rules.Drop && !lacking[needs[i].ID] && needHolds(s, &needs[i], &f) {
@@ -393,6 +390,21 @@ func checkCover(t *testing.T, m maker, s *scene, p *rules.Policy) {
 				t.Fatalf("%s drops %+v of %+v and is no blocker", v.By(), f, needs[i])
 			}
 		}
+	}
+}
+
+// packet makes a flow that can occur: with a source port if the protocol has
+// any, and ICMP of the family of its addresses.
+func (m maker) packet(s *scene) rules.Flow {
+	for {
+		f := m.flow(s)
+		if f.Protocol == rules.ICMP && f.Local.Is6() || f.Protocol == rules.ICMPv6 && f.Local.Is4() {
+			continue
+		}
+		if f.Protocol.HasPorts() {
+			f.HasSourcePort, f.SourcePort = true, max(f.SourcePort, 1)
+		}
+		return f
 	}
 }
 
@@ -421,7 +433,7 @@ func checkDiff(t *testing.T, m maker, s *scene, ws *rules.Workspace, p, q *rules
 	}
 	same := true
 	for range 300 {
-		f := m.flow(s)
+		f := m.packet(s)
 		old, updated := rules.Evaluate(p.Rules, &s.world, &f), rules.Evaluate(q.Rules, &s.world, &f)
 		same = same && old.Action == updated.Action
 	}

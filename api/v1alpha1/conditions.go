@@ -7,6 +7,8 @@ const (
 	// ConditionAccepted of a SecurityGroup, Cluster, NodePool or Host says that
 	// the object makes sense together with those that it names. If it does
 	// not, no Ruleset is made from it, and hosts stay on their last good one.
+	// On a Host it is there from the first mistake on: ten thousand hosts
+	// without one cost no write.
 	ConditionAccepted = "Accepted"
 	// ConditionReady of a Cluster or NodePool says that its groups exist and
 	// are protected on its behalf.
@@ -73,6 +75,9 @@ const (
 	// ReasonPodGroups means that the host's cluster has groups for the
 	// interfaces of pods, which no own host can enforce.
 	ReasonPodGroups = "PodGroups"
+	// ReasonNameTaken means that the group to be made would have the name of
+	// one that is there already.
+	ReasonNameTaken = "NameTaken"
 	// ReasonInvalid means that today's schema refuses the object, which an
 	// earlier one let in.
 	ReasonInvalid = "Invalid"

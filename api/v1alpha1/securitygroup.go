@@ -101,8 +101,9 @@ type SecurityGroupStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=256
 	Clusters []GroupUser `json:"clusters,omitempty"`
-	// UsedBy is the same in one line, for people: shop (workers), blog. What is
-	// too long ends in dots.
+	// UsedBy is the same in one line, for people, with what else holds the
+	// group: shop (workers), rules of group web, host node-1. What is too long
+	// ends in dots.
 	// +kubebuilder:validation:MaxLength=256
 	UsedBy string `json:"usedBy,omitempty"`
 	// Protected is true while the group cannot be deleted. Nil means that its

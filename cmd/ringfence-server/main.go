@@ -27,9 +27,10 @@ import (
 	"ringfence.dev/ringfence/internal/settings"
 )
 
-// gcPercent halves Go's default: a tenth less memory (measured: 297 to 260 MB
-// with no objects) for a start that is no slower. GOGC overrides it.
-const gcPercent = 50
+// gcPercent is less than Go's default: with all controllers and 100 groups 256 MB
+// are resident instead of 292 with 50 (measured), for a start that is no slower.
+// GOGC overrides it.
+const gcPercent = 30
 
 func main() {
 	if os.Getenv("GOGC") == "" {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/judge"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
@@ -91,7 +90,7 @@ func (cmd *checkCommand) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := cmd.write(report); err != nil {
+	if err := cmd.write(report, failAt, fails); err != nil {
 		return err
 	}
 	if fails && report.Fails(failAt) {
@@ -119,25 +118,23 @@ func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
 	if inv, err = judge.Complete(inv, tables); err != nil {
 		return nil, err
 	}
-	o := judge.Options{Profile: scope}
-	if cmd.exempt || !c.Flags().Changed("exempt") && ownHosts(inv) {
-		o.Exempt = tables.Exempt()
-	}
-	report, err := judge.Check(inv, tables, o)
+	report, err := judge.Check(inv, tables, judge.Options{Profile: scope, Exempt: exemptChoice(c, cmd.exempt), Cluster: cmd.only})
 	if err == nil && report.Groups == 0 && len(report.Findings) == 0 {
 		return nil, usageError(c, "nothing to check: no cluster of the files (%s) uses a group", clusterNames(inv))
 	}
 	return report, err
 }
 
-// ownHosts reports whether every group is enforced on own hosts.
-func ownHosts(inv *convert.Inventory) bool {
-	for i := range inv.Groups {
-		if inv.Groups[i].Origin != convert.Manifest {
-			return false
-		}
+// exemptChoice says for which groups --exempt speaks: for all, for none, or, not
+// given, for those on own hosts.
+func exemptChoice(c *cobra.Command, exempt bool) judge.ExemptChoice {
+	switch {
+	case !c.Flags().Changed("exempt"):
+		return judge.ExemptOwnHosts
+	case exempt:
+		return judge.ExemptAlways
 	}
-	return len(inv.Groups) > 0
+	return judge.ExemptNever
 }
 
 func parseFailOn(s string) (at rules.Severity, fails bool, err error) {
@@ -152,13 +149,13 @@ func parseFailOn(s string) (at rules.Severity, fails bool, err error) {
 	return 0, false, fmt.Errorf("--fail-on %q: want info, low, medium, high or never", s)
 }
 
-func (cmd *checkCommand) write(r *judge.Report) error {
+func (cmd *checkCommand) write(r *judge.Report, failAt rules.Severity, fails bool) error {
 	out := cmd.streams.Out
 	switch cmd.format {
 	case "sarif":
 		return writeSARIF(out, r)
 	case "junit":
-		return writeJUnit(out, r)
+		return writeJUnit(out, r, func(s rules.Severity) bool { return fails && s >= failAt })
 	}
 	if done, err := cmd.structured(out, reportOf(r)); done {
 		return err

@@ -352,6 +352,16 @@ func TestSARIF(t *testing.T) {
 	}
 }
 
+// TestJUnitFailsAsTheExitCodeDoes checks that one threshold rules both.
+func TestJUnitFailsAsTheExitCodeDoes(t *testing.T) {
+	for threshold, code := range map[string]int{"never": 0, "high": 1, "info": 1} {
+		r := run(t, "", "check", "-f", examples+"ack-terway-advanced", "-o", "junit", "--fail-on", threshold)
+		if failed := strings.Contains(r.out, "<failure"); r.code != code || failed != (code == 1) {
+			t.Errorf("--fail-on %s: exit %d, a failure in the file: %t", threshold, r.code, failed)
+		}
+	}
+}
+
 func TestJUnit(t *testing.T) {
 	r := run(t, "", "check", "-f", examples+"ack-terway-advanced", "-o", "junit")
 	var suites struct {

@@ -23,10 +23,10 @@ type clustersCommand struct {
 func newClusters(s Streams) *cobra.Command {
 	cmd := &clustersCommand{input: input{in: s.In}, output: newOutput("table", "json", "yaml"), streams: s}
 	c := &cobra.Command{
-		Use:     "clusters GROUP -f FILE...",
+		Use:     "clusters GROUP {-f FILE... | --kubeconfig FILE}",
 		Short:   "List the clusters and node pools that use a group, in the order to delete",
 		Long:    clustersHelp,
-		Example: "  ringfence clusters sg-bp1fg655nh68xyz9i8w1 -f export/",
+		Example: "  ringfence clusters sg-bp1fg655nh68xyz9i8w1 -f export/\n  ringfence clusters shop --kubeconfig admin.kubeconfig",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args[0]) },
 	}

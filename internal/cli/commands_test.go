@@ -96,6 +96,15 @@ func TestDiffOfExports(t *testing.T) {
 // output, and one message that names the place.
 func TestBadInput(t *testing.T) {
 	dir := t.TempDir()
+	noInner := func(dir string) []string {
+		file := write(t, dir, "inner.json", `{"SecurityGroupId":"sg-1","Permissions":{"Permission":[]}}`)
+		return []string{"-f", file, "--network-mode", "Terway", "--node-subnets", "10.0.0.0/24", "--pod-subnets", "10.0.1.0/24", "--api-server", "10.0.0.200"}
+	}
+	for inner, code := range map[string]int{"accept": 0, "drop": 1} { // the answer that is asked for
+		if r := run(t, "", append(append([]string{"check"}, noInner(dir)...), "--group-type", "basic", "--inner-access", inner)...); r.code != code {
+			t.Errorf("--inner-access %s: exit %d, want %d: %s%s", inner, r.code, code, r.out, r.err)
+		}
+	}
 	edit := func(name, from, to string) string {
 		changed := strings.Replace(manifests, from, to, 1)
 		if changed == manifests {
@@ -129,6 +138,9 @@ func TestBadInput(t *testing.T) {
 		"UnknownFlag":      {[]string{"--nonsense"}, []string{"--nonsense"}},
 		"EmptyDirectory":   {[]string{"-f", t.TempDir()}, []string{"holds no files"}},
 		"BadAPIServer":     {[]string{"-f", examples + "ack-terway-advanced", "--api-server", "api.example.com"}, []string{"--api-server"}},
+		"APIServerPort0":   {[]string{"-f", examples + "ack-terway-advanced", "--api-server", "10.0.0.1:0"}, []string{`--api-server "10.0.0.1:0"`}},
+		"BadInnerAccess":   {[]string{"-f", examples + "ack-terway-advanced", "--inner-access", "maybe"}, []string{"--inner-access"}},
+		"NoInnerAccess":    {append(noInner(dir), "--group-type", "basic"), []string{"no file tells the inner access of group sg-1", "--inner-access accept or drop"}},
 		"BadNodePortsFrom": {[]string{"-f", examples + "ack-terway-advanced", "--node-ports-from", "everywhere"}, []string{"--node-ports-from"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,11 +16,13 @@ import (
 const diffHelp = `Diff compares two states, each a file or a directory of exports or manifests, by
 what they let through: the flows that open, the flows that close, and the needs of
 the cluster among them. Rules that are written differently and mean the same are
-no difference.
+no difference. With --kubeconfig the old state is that of the API server, and NEW
+what it would be.
 
 Exit code 1 means that a flow which the cluster needs closes.`
 
 type diffCommand struct {
+	live live
 	facts
 	output
 	streams Streams
@@ -28,31 +31,43 @@ type diffCommand struct {
 func newDiff(s Streams) *cobra.Command {
 	cmd := &diffCommand{output: newOutput("table", "json", "yaml"), streams: s}
 	c := &cobra.Command{
-		Use:     "diff OLD NEW",
+		Use:     "diff {OLD | --kubeconfig FILE} NEW",
 		Short:   "Show which flows open and close between two states, and which needs are among them",
 		Long:    diffHelp,
-		Example: "  ringfence diff export-monday/ export-today/\n  ringfence diff state.json plan.json",
-		Args:    cobra.ExactArgs(2),
-		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args[0], args[1]) },
+		Example: "  ringfence diff export-monday/ export-today/\n  ringfence diff state.json plan.json\n  ringfence diff --kubeconfig admin.kubeconfig manifests/",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE:    func(c *cobra.Command, args []string) error { return cmd.run(c, args) },
 	}
+	cmd.live.register(c)
 	cmd.output.register(c)
 	cmd.facts.register(c)
 	return c
 }
 
-func (cmd *diffCommand) run(c *cobra.Command, oldPath, newPath string) error {
+func (cmd *diffCommand) run(c *cobra.Command, args []string) error {
 	if err := cmd.checkFormat(c); err != nil {
 		return err
+	}
+	if cmd.live.asked() == (len(args) == 2) {
+		return usageError(c, "want two states: OLD and NEW, or --kubeconfig and NEW")
 	}
 	tables, err := profiles.Load()
 	if err != nil {
 		return err
 	}
-	old, err := cmd.read(c, oldPath, tables)
+	side := func(path string) (*convert.Inventory, error) {
+		return cmd.read(c, &input{paths: []string{path}, in: cmd.streams.In}, tables)
+	}
+	var old *convert.Inventory
+	if cmd.live.asked() {
+		old, err = cmd.read(c, &input{live: cmd.live}, tables)
+	} else {
+		old, err = side(args[0])
+	}
 	if err != nil {
 		return err
 	}
-	updated, err := cmd.read(c, newPath, tables)
+	updated, err := side(args[len(args)-1])
 	if err != nil {
 		return err
 	}
@@ -79,12 +94,8 @@ func (cmd *diffCommand) run(c *cobra.Command, oldPath, newPath string) error {
 
 // read reads one side. Flags describe clusters; a side without any is compared
 // group by group.
-func (cmd *diffCommand) read(c *cobra.Command, path string, tables *profiles.Tables) (*convert.Inventory, error) {
-	files, err := readFiles([]string{path}, cmd.streams.In)
-	if err != nil {
-		return nil, err
-	}
-	inv, err := convert.Parse(files)
+func (cmd *diffCommand) read(c *cobra.Command, from *input, tables *profiles.Tables) (*convert.Inventory, error) {
+	inv, err := from.readFiles(c)
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +105,20 @@ func (cmd *diffCommand) read(c *cobra.Command, path string, tables *profiles.Tab
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, err
 	}
-	return judge.Complete(inv, tables)
+	if inv, err = judge.Complete(inv, tables); err != nil || cmd.only == "" {
+		return inv, err
+	}
+	one := *inv
+	one.Clusters = slices.DeleteFunc(slices.Clone(inv.Clusters), func(c convert.Cluster) bool { return c.ID != cmd.only })
+	return &one, nil
 }
 
 // The JSON form of a comparison. Its names are a contract.
 type jsonComparison struct {
 	Changes []jsonDifference `json:"changes"`
 	Notes   []string         `json:"notes"`
+	// Incomplete is true if something could not be compared.
+	Incomplete bool `json:"incomplete"`
 }
 
 type jsonDifference struct {
@@ -135,7 +153,7 @@ type jsonNeedChange struct {
 }
 
 func comparisonOf(c *judge.Comparison) jsonComparison {
-	out := jsonComparison{Changes: []jsonDifference{}, Notes: append([]string{}, c.Notes...)}
+	out := jsonComparison{Changes: []jsonDifference{}, Notes: append([]string{}, c.Notes...), Incomplete: c.Incomplete}
 	for i := range c.Differences {
 		d := &c.Differences[i]
 		out.Changes = append(out.Changes, jsonDifference{
@@ -178,7 +196,11 @@ func writeComparison(p *printer, c *judge.Comparison) {
 		changed = true
 		writeDifference(p, d)
 	}
-	if !changed {
+	switch {
+	case changed:
+	case c.Incomplete:
+		p.printf("%s\n", p.paint(styleYellow, "no flow opens or closes in what could be compared, and some could not"))
+	default:
 		p.printf("%s\n", p.paint(styleGreen, "no flow opens or closes"))
 	}
 	for _, n := range c.Notes {

@@ -97,11 +97,14 @@ func (cmd *explainCommand) run(c *cobra.Command) error {
 		return err
 	}
 	asked := cmd.packets != "" || cmd.local != "" || cmd.remote != "" || cmd.from != "" || cmd.to != ""
-	if !asked && len(cmd.paths) == 0 {
+	if !asked && !cmd.given() {
 		return cmd.listExempt(tables.Exempt())
 	}
 	if !asked {
 		return usageError(c, "no flow: say --from and --to, --local and --remote, or --packets")
+	}
+	if err := cmd.oneWay(c); err != nil {
+		return err
 	}
 	if cmd.packets == "-" && slices.Contains(cmd.paths, "-") {
 		return usageError(c, "standard input can be read once: -f - and --packets - do not go together")
@@ -116,11 +119,7 @@ func (cmd *explainCommand) run(c *cobra.Command) error {
 	if inv, err = judge.Complete(inv, tables); err != nil {
 		return err
 	}
-	choice := judge.ExemptOwnHosts
-	if c.Flags().Changed("exempt") {
-		choice = map[bool]judge.ExemptChoice{true: judge.ExemptAlways, false: judge.ExemptNever}[cmd.exempt]
-	}
-	answerer := judge.NewAnswerer(inv, tables.Exempt(), choice)
+	answerer := judge.NewAnswerer(inv, tables.Exempt(), exemptChoice(c, cmd.exempt))
 	switch {
 	case cmd.packets != "":
 		return cmd.answerLines(answerer)
@@ -128,6 +127,33 @@ func (cmd *explainCommand) run(c *cobra.Command) error {
 		return cmd.bothSides(c, answerer)
 	}
 	return cmd.oneSide(answerer)
+}
+
+// oneWay refuses flags of two ways to ask in one command: one of them would not
+// count, silently.
+func (cmd *explainCommand) oneWay(c *cobra.Command) error {
+	given := func(flags ...string) string {
+		for _, f := range flags {
+			if c.Flags().Changed(f) {
+				return f
+			}
+		}
+		return ""
+	}
+	both, one := given("from", "to"), given("local", "remote", "direction", "groups")
+	flow := given("from", "to", "local", "remote", "direction", "groups", "protocol", "port", "icmp-type", "source-port")
+	switch {
+	case both != "" && one != "":
+		return usageError(c, "--%s asks both sides, --%s is about one: want either", both, one)
+	case cmd.packets != "" && flow != "":
+		return usageError(c, "--packets has its flows in the file: --%s does not go with it", flow)
+	}
+	for flag, value := range map[string]int{"port": cmd.port, "icmp-type": cmd.icmpType, "source-port": cmd.source} {
+		if c.Flags().Changed(flag) && value < 0 {
+			return usageError(c, "--%s %d: want 0 or more", flag, value)
+		}
+	}
+	return nil
 }
 
 // listExempt prints the exempt traffic: the part of every verdict on own hosts

@@ -201,6 +201,21 @@ func TestExplainBothSides(t *testing.T) {
 	}
 }
 
+// TestExplainRefusesTwoQuestions has flags of which one would not count.
+func TestExplainRefusesTwoQuestions(t *testing.T) {
+	file := write(t, t.TempDir(), "all.yaml", manifests)
+	for name, args := range map[string][]string{
+		"BothAndOne":   {"--from", "10.0.0.11", "--to", "10.0.0.12", "--local", "10.0.0.11"},
+		"BothAndGroup": {"--from", "10.0.0.11", "--to", "10.0.0.12", "--groups", "web"},
+		"LinesAndPort": {"--packets", "-", "--port", "443"},
+		"NegativePort": {"--local", "10.0.0.11", "--remote", "10.0.0.12", "--port", "-5"},
+	} {
+		if r := run(t, "", append([]string{"explain", "-f", file}, args...)...); r.code != 2 || r.out != "" || !strings.Contains(r.err, "--") {
+			t.Errorf("%s: exit %d: %s%s", name, r.code, r.out, r.err)
+		}
+	}
+}
+
 func TestExplainOneSide(t *testing.T) {
 	file := write(t, t.TempDir(), "all.yaml", manifests)
 	r := run(t, "", "explain", "-f", file, "--local", "10.0.0.11", "--remote", "203.0.113.5", "--port", "443")

@@ -26,6 +26,9 @@ type facts struct {
 	admin, ntp, metadata                   []string
 	nodePortsFrom, healthChecksFrom        []string
 	poseidon, bgp, etcd, dhcp              bool
+
+	// only is the ID of the cluster that the flag means; empty for all.
+	only string
 }
 
 func (f *facts) register(c *cobra.Command) {
@@ -72,7 +75,7 @@ func words[T ~string](values []T) []string {
 // applyFacts writes the flags over what the files tell. It works on a copy.
 func (f *facts) applyFacts(c *cobra.Command, inv *convert.Inventory) (*convert.Inventory, error) {
 	out := *inv
-	out.Groups, out.Clusters = slices.Clone(inv.Groups), slices.Clone(inv.Clusters)
+	out.Clusters = slices.Clone(inv.Clusters)
 	if err := f.applyGroups(&out); err != nil {
 		return nil, err
 	}
@@ -82,15 +85,17 @@ func (f *facts) applyFacts(c *cobra.Command, inv *convert.Inventory) (*convert.I
 		}
 	}
 	if f.cluster != "" {
-		i := slices.IndexFunc(out.Clusters, func(c convert.Cluster) bool { return c.ID == f.cluster || c.Title == f.cluster })
-		if i < 0 {
-			return nil, fmt.Errorf("no cluster %q in the files: there is %s", f.cluster, clusterNames(&out))
+		c, ok := out.Cluster(f.cluster)
+		if !ok {
+			return nil, fmt.Errorf("no cluster %q in the files, or several: there is %s", f.cluster, clusterNames(&out))
 		}
-		out.Clusters = out.Clusters[i : i+1]
+		f.only = c.ID
 	}
 	for i := range out.Clusters {
-		if err := f.applyCluster(&out.Clusters[i]); err != nil {
-			return nil, err
+		if c := &out.Clusters[i]; f.only == "" || c.ID == f.only {
+			if err := f.applyCluster(c); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &out, nil
@@ -99,7 +104,11 @@ func (f *facts) applyFacts(c *cobra.Command, inv *convert.Inventory) (*convert.I
 func clusterNames(inv *convert.Inventory) string {
 	names := make([]string, 0, len(inv.Clusters))
 	for i := range inv.Clusters {
-		names = append(names, inv.Clusters[i].Title)
+		name := inv.Clusters[i].Title
+		if _, ok := inv.Cluster(name); !ok { // one of several
+			name += " (" + inv.Clusters[i].ID + ")"
+		}
+		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return "none"
@@ -107,26 +116,47 @@ func clusterNames(inv *convert.Inventory) string {
 	return strings.Join(names, ", ")
 }
 
-// applyGroups gives groups whose type no file tells the type of the flag.
+// applyGroups gives groups whose type no file tells the type and the inner
+// access of the flags, in a copy.
 func (f *facts) applyGroups(inv *convert.Inventory) error {
-	if f.groupType == "" {
-		return nil
+	inner, err := f.inner()
+	if err != nil || f.groupType == "" {
+		return err
 	}
 	t, err := parseGroupType(f.groupType)
 	if err != nil {
 		return err
 	}
+	inv.Groups = slices.Clone(inv.Groups)
 	for i := range inv.Groups {
 		g := &inv.Groups[i]
 		if !g.TypeUnknown {
 			continue
 		}
 		g.Type, g.TypeUnknown = t, false
+		if g.InnerUnknown && t == rules.Basic {
+			if inner == nil {
+				return fmt.Errorf("%s: no file tells the inner access of group %s: say --inner-access accept or drop", g.Place, g.Name)
+			}
+			g.InnerAccess, g.InnerUnknown = *inner, false
+		}
 		if err := g.Validate(); err != nil {
 			return fmt.Errorf("%s: group %s is no %s group: %w", g.Place, g.Name, t, err)
 		}
 	}
 	return nil
+}
+
+// inner returns what the flag says about inner access; nil if nothing.
+func (f *facts) inner() (*bool, error) {
+	accept := strings.EqualFold(f.innerAccess, "accept")
+	switch {
+	case f.innerAccess == "":
+		return nil, nil
+	case !accept && !strings.EqualFold(f.innerAccess, "drop"):
+		return nil, fmt.Errorf("--inner-access %q: want accept or drop", f.innerAccess)
+	}
+	return &accept, nil
 }
 
 func parseGroupType(s string) (rules.GroupType, error) {
@@ -284,7 +314,7 @@ func (f *facts) applyAPIServer(c *convert.Cluster) error {
 	}
 	c.Facts.APIServer = nil
 	for _, text := range f.apiServer {
-		if ap, err := netip.ParseAddrPort(text); err == nil {
+		if ap, err := netip.ParseAddrPort(text); err == nil && ap.Port() > 0 {
 			c.Facts.APIServerPort = ap.Port()
 			text = ap.Addr().String()
 		}

@@ -12,25 +12,37 @@ import (
 	"ringfence.dev/ringfence/internal/convert"
 )
 
-// An input is the -f flag: the files that a command reads.
+// An input is what a command reads: files, or the objects of an API server.
 type input struct {
 	paths []string
 	in    io.Reader
+	live  live
 }
 
 func (i *input) register(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&i.paths, "file", "f", nil, "file or directory to read, - for standard input; may be repeated (a directory means every file in it)")
 	_ = c.MarkFlagFilename("file", "json", "yaml", "yml")
+	i.live.register(c)
 }
 
-// readFiles reads the files and converts them.
+// given reports whether there is anything to read.
+func (i *input) given() bool { return len(i.paths) > 0 || i.live.asked() }
+
+// readFiles reads the files, or the objects of the API server, and converts them.
 func (i *input) readFiles(c *cobra.Command) (*convert.Inventory, error) {
-	if len(i.paths) == 0 {
-		return nil, usageError(c, "nothing to read: name files or directories with -f")
+	if !i.given() {
+		return nil, usageError(c, "nothing to read: name files or directories with -f, or an API server with --kubeconfig")
 	}
 	files, err := readFiles(i.paths, i.in)
 	if err != nil {
 		return nil, err
+	}
+	if i.live.asked() {
+		objects, err := i.live.files(c.Context())
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, objects...)
 	}
 	return convert.Parse(files)
 }

@@ -35,15 +35,16 @@ type junitFailure struct {
 	Text    string `xml:",chardata"`
 }
 
-// writeJUnit writes a report as test cases: what is high fails, the rest is
-// told as output of a case that passes. The needs that are met are one case.
-func writeJUnit(w io.Writer, r *judge.Report) error {
+// writeJUnit writes a report as test cases: what the exit code counts fails, the
+// rest is told as output of a case that passes. The needs that are met are one
+// case.
+func writeJUnit(w io.Writer, r *judge.Report, fails func(rules.Severity) bool) error {
 	all := junitSuites{Suites: []junitSuite{
-		junitOf("missing needs", "missing", r.Missing),
-		junitOf("excess", "excess", r.Excess),
-		junitOf("findings", "finding", r.Findings),
+		junitOf("missing needs", "missing", r.Missing, fails),
+		junitOf("excess", "excess", r.Excess, fails),
+		junitOf("findings", "finding", r.Findings, fails),
 	}}
-	met := junitCase{Class: "ringfence.missing needs", Name: fmt.Sprintf("%d of %d needs are met", r.Needs-len(r.Missing), r.Needs)}
+	met := junitCase{Class: "ringfence.missing needs", Name: fmt.Sprintf("%d of %d needs are met", r.Needs-r.Unmet, r.Needs)}
 	all.Suites[0].Cases = append(all.Suites[0].Cases, met)
 	all.Suites[0].Tests++
 	text, err := xml.MarshalIndent(all, "", "  ")
@@ -54,12 +55,12 @@ func writeJUnit(w io.Writer, r *judge.Report) error {
 	return err
 }
 
-func junitOf(name, kind string, list []judge.Item) junitSuite {
+func junitOf(name, kind string, list []judge.Item, fails func(rules.Severity) bool) junitSuite {
 	s := junitSuite{Name: "ringfence " + name, Tests: len(list)}
 	for i := range list {
 		it := &list[i]
 		c := junitCase{Class: "ringfence." + name, Name: fmt.Sprintf("%s %s %s %s%s (%s)", it.ID, it.Direction, flowText(it), preposition(it), it.Peer, it.Group)}
-		if it.Severity >= rules.High {
+		if fails(it.Severity) {
 			s.Failures++
 			c.Failure = &junitFailure{Message: it.Why, Type: it.ID, Text: itemText(kind, it)}
 		} else {

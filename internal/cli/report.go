@@ -29,6 +29,7 @@ type jsonItem struct {
 	Cluster   string      `json:"cluster,omitempty"`
 	Group     string      `json:"group,omitempty"`
 	Worn      []string    `json:"worn,omitempty"`
+	Who       []string    `json:"who,omitempty"`
 	Direction string      `json:"direction"`
 	Protocol  string      `json:"protocol"`
 	Ports     string      `json:"ports"`
@@ -58,7 +59,7 @@ func itemsOf(list []judge.Item) []jsonItem {
 	for i := range list {
 		it := &list[i]
 		out = append(out, jsonItem{
-			ID: it.ID, Severity: it.Severity.String(), Cluster: it.Cluster, Group: it.Group, Worn: it.Worn,
+			ID: it.ID, Severity: it.Severity.String(), Cluster: it.Cluster, Group: it.Group, Worn: it.Worn, Who: it.Who,
 			Direction: it.Direction.String(), Protocol: it.Protocol, Ports: it.Ports, Peer: it.Peer,
 			Component: it.Component, Why: it.Why, Source: it.Source, Example: packetOf(it.Example), Fix: fixesOf(it),
 		})
@@ -103,12 +104,19 @@ func summary(p *printer, r *judge.Report) string {
 	switch {
 	case r.Groups == 0:
 		return p.paint(styleRed, "nothing could be checked") + ": " + text
+	case len(r.Missing) == 0 && !r.Fails(rules.High) && unknown(r):
+		return p.paint(styleYellow, "no known need is missing, but not every fact is known, see the findings") + ": " + text
 	case len(r.Missing) == 0 && !r.Fails(rules.High):
 		return p.paint(styleGreen, "nothing is missing") + ": " + text
 	case len(r.Missing) == 0:
 		return p.paint(styleRed, "no known need is missing, but see the findings of severity high") + ": " + text
 	}
 	return p.paint(styleRed, count(len(r.Missing), "need is", "needs are")+" missing") + ": " + text
+}
+
+// unknown reports whether needs went unchecked for want of facts.
+func unknown(r *judge.Report) bool {
+	return slices.ContainsFunc(r.Findings, func(it judge.Item) bool { return it.ID == "unknown-fact" && it.Severity > rules.Info })
 }
 
 func count(n int, singular, plural string) string {
@@ -178,7 +186,10 @@ func groupText(it *judge.Item) string {
 		text += " of cluster " + it.Cluster
 	}
 	if len(it.Worn) > 1 {
-		text += fmt.Sprintf("; %s wears it together: %s", it.Who, strings.Join(it.Worn, ", "))
+		text += fmt.Sprintf("; %s wears it together: %s", it.Who[0], strings.Join(it.Worn, ", "))
+	}
+	if more := len(it.Who) - 1; more > 0 {
+		text += fmt.Sprintf("; the same holds for %s", some(it.Who[1:]))
 	}
 	return text
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -62,10 +61,6 @@ func (cmd *rulesCommand) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	f, err := cmd.groupFacts(cluster, inv)
-	if err != nil {
-		return err
-	}
 	scope, err := parseScope(cmd.profile)
 	if err != nil {
 		return usageError(c, "%w", err)
@@ -74,9 +69,20 @@ func (cmd *rulesCommand) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	e, err := tables.Expand(&f, cmp.Or(scope, cluster.Profile, profiles.Recommended))
+	if inv, err = judge.Complete(inv, tables); err != nil {
+		return err
+	}
+	f, wants, err := cmd.groupFacts(cluster, inv)
 	if err != nil {
 		return err
+	}
+	e, err := tables.Expand(&f, cmp.Or(scope, wants, profiles.Recommended))
+	if err != nil {
+		return err
+	}
+	g := groupOf(&f, cluster, e.Rules)
+	if err := judge.WithinLimits(&g, inv.PrefixLists); err != nil {
+		return fmt.Errorf("the rules are more than a group may have: %w", err)
 	}
 	return cmd.write(&f, cluster, &e)
 }
@@ -85,7 +91,7 @@ func (cmd *rulesCommand) run(c *cobra.Command) error {
 func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *convert.Inventory, error) {
 	inv := &convert.Inventory{}
 	var err error
-	if len(cmd.paths) > 0 {
+	if cmd.given() {
 		if inv, err = cmd.readFiles(c); err != nil {
 			return nil, nil, err
 		}
@@ -93,10 +99,13 @@ func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *conver
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, nil, err
 	}
-	if len(inv.Clusters) != 1 {
+	cluster, ok := inv.Cluster(cmd.only)
+	if !ok && len(inv.Clusters) == 1 {
+		cluster, ok = &inv.Clusters[0], true
+	}
+	if !ok {
 		return nil, nil, usageError(c, "the files hold %d clusters (%s): say which one with --cluster", len(inv.Clusters), clusterNames(inv))
 	}
-	cluster := &inv.Clusters[0]
 	for _, u := range cluster.Unknown {
 		if u == convert.FactMode || u == convert.FactNodeSubnets {
 			return nil, nil, usageError(c, "no file tells the %s of cluster %s, and no flag does", u, cluster.Title)
@@ -107,8 +116,10 @@ func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *conver
 	return cluster, inv, nil
 }
 
-// groupFacts completes the cluster's facts with the group that the rules are for.
-func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) (profiles.Facts, error) {
+// groupFacts returns the facts of the cluster as seen from the group that the
+// rules are for, and the profile that the group asks for. The cluster is as the
+// files have it; the inventory knows the groups that have yet to be made, too.
+func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) (profiles.Facts, profiles.Scope, error) {
 	g := rules.Group{Name: cmp.Or(cmd.group, c.Group), Type: c.GroupType, InnerAccess: c.InnerAccess}
 	unknownType := c.Group == "" && c.Origin != convert.Manifest
 	if known, ok := inv.Group(g.Name); ok {
@@ -119,7 +130,7 @@ func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) 
 	if cmd.groupType != "" {
 		t, err := parseGroupType(cmd.groupType)
 		if err != nil {
-			return profiles.Facts{}, err
+			return profiles.Facts{}, "", err
 		}
 		if t != g.Type || unknownType {
 			g.Type, g.InnerAccess = t, t == rules.Basic
@@ -127,21 +138,24 @@ func (cmd *rulesCommand) groupFacts(c *convert.Cluster, inv *convert.Inventory) 
 		unknownType = false
 	}
 	if unknownType {
-		return profiles.Facts{}, fmt.Errorf("no file tells the type of cluster %s's group: say --group-type basic or advanced", c.Title)
+		return profiles.Facts{}, "", fmt.Errorf("no file tells the type of cluster %s's group: say --group-type basic or advanced", c.Title)
 	}
-	switch strings.ToLower(cmd.innerAccess) {
-	case "":
-	case "accept":
-		if g.Type == rules.Advanced {
-			return profiles.Facts{}, errors.New("--inner-access accept: an advanced group has no inner access")
-		}
-		g.InnerAccess = true
-	case "drop":
-		g.InnerAccess = false
-	default:
-		return profiles.Facts{}, fmt.Errorf("--inner-access %q: want accept or drop", cmd.innerAccess)
+	inner, err := cmd.inner()
+	if err != nil {
+		return profiles.Facts{}, "", err
 	}
-	return judge.FactsOf(c, &g, &g), nil
+	if inner != nil {
+		g.InnerAccess = *inner
+	}
+	if g.InnerAccess && g.Type == rules.Advanced {
+		return profiles.Facts{}, "", errors.New("--inner-access accept: an advanced group has no inner access")
+	}
+	whole, ok := inv.Cluster(c.ID)
+	if !ok {
+		whole = c
+	}
+	f, wants := judge.GroupFacts(inv, whole, &g)
+	return f, wants, nil
 }
 
 // A jsonRule is one rule of -o json. Its names are a contract.

@@ -33,16 +33,6 @@ bound to and that no running host has.`
 // shift, and one that is lost does no harm for longer.
 const maxTTL = 24 * time.Hour
 
-// live are the flags of a command that asks an API server.
-type live struct{ options kubeapi.Options }
-
-func (l *live) register(c *cobra.Command) {
-	c.Flags().StringVar(&l.options.Kubeconfig, "kubeconfig", "", "file that says where the API server is and who you are (default: $KUBECONFIG, then ~/.kube/config)")
-	c.Flags().StringVar(&l.options.Context, "context", "", "context of the kubeconfig to use")
-	c.Flags().StringVarP(&l.options.Namespace, "namespace", "n", "", "namespace (default: that of the kubeconfig)")
-	_ = c.MarkFlagFilename("kubeconfig")
-}
-
 func newToken(s Streams) *cobra.Command {
 	c := &cobra.Command{Use: "token", Short: "Make, list and delete the tokens with which hosts join", Long: tokenHelp}
 	c.AddCommand(newTokenCreate(s), newTokenList(s), newTokenDelete(s))

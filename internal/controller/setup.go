@@ -7,14 +7,23 @@ import (
 	"fmt"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/addresses"
+	"ringfence.dev/ringfence/internal/controller/advice"
+	"ringfence.dev/ringfence/internal/controller/cluster"
+	"ringfence.dev/ringfence/internal/controller/group"
 	"ringfence.dev/ringfence/internal/controller/join"
+	"ringfence.dev/ringfence/internal/controller/ruleset"
+	"ringfence.dev/ringfence/internal/gather"
 )
 
 // A job adds itself to a manager, whose cache the jobs share.
@@ -24,26 +33,47 @@ type job struct {
 }
 
 // jobs has them all.
-var jobs = []job{
-	{"join", join.Add},
+func jobs() []job {
+	return []job{
+		{"cluster", cluster.Add},
+		{"group", group.Add},
+		{"advice", advice.Add},
+		{"join", join.Add},
+		{"addresses", addresses.Add},
+		{"ruleset", ruleset.Add},
+	}
 }
 
 // Run runs every job until the context ends. Only one replica may do so at a
 // time: who calls it sees to that.
 func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
+	ctrl.SetLogger(log) // what the library says outside of every job
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("cannot name the kinds: %w", err)
 	}
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("cannot name the kinds: %w", err)
+	}
+	// The server meters requests by itself; a second meter here would make a
+	// rule that concerns 200 sets of groups take half a minute.
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	twice := true // tests run several managers in one process
 	m, err := ctrl.NewManager(config, manager.Options{
-		Scheme:  scheme,
-		Logger:  log,
-		Metrics: server.Options{BindAddress: "0"}, // the API server has /metrics
+		Controller: ctrlconfig.Controller{SkipNameValidation: &twice},
+		Scheme:     scheme,
+		Cache:      cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Logger:     log,
+		Metrics:    server.Options{BindAddress: "0"}, // the API server has /metrics
 	})
 	if err != nil {
 		return fmt.Errorf("cannot set up the controllers: %w", err)
 	}
-	for _, j := range jobs {
+	if err := gather.Index(ctx, m.GetFieldIndexer()); err != nil {
+		return err
+	}
+	for _, j := range jobs() {
 		if err := j.add(m); err != nil {
 			return fmt.Errorf("cannot set up the controller %s: %w", j.name, err)
 		}

@@ -60,6 +60,7 @@ func newAPI(ctx context.Context, cfg *Config, certs *pki, store *etcd, listener 
 	if err != nil {
 		return nil, err
 	}
+	generic.EffectiveVersion = release{generic.EffectiveVersion}
 	resolver := webhook.NewDefaultServiceResolver()
 	finder, err := newMapper(generic.LoopbackClientConfig)
 	if err != nil {

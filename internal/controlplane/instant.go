@@ -28,7 +28,7 @@ const (
 // the API server's memory, some milliseconds old, so a cluster that was created
 // just now does not hold its group or its namespace yet. An instant asks the
 // store itself. It decides as policies/group-named.yaml and
-// policies/namespace-in-use.yaml do; on somebody else's API server, these are
+// policies/namespace-in-use.yaml do, and for hosts and rules as the controllers do; on somebody else's API server, these are
 // all there is.
 type instant struct {
 	*admission.Handler
@@ -112,7 +112,48 @@ func (i *instant) group(ctx context.Context, namespace, name string) (string, er
 			}
 		}
 	}
+	return i.held(ctx, namespace, name)
+}
+
+// held tells who else holds a group: hosts that wear it, groups whose rules name
+// it.
+func (i *instant) held(ctx context.Context, namespace, name string) (string, error) {
+	hosts, err := i.list(ctx, "hosts", namespace)
+	if err != nil {
+		return "", err
+	}
+	for _, h := range hosts {
+		if names(h, nil, [][]string{{"spec", "securityGroupNames"}}, name) {
+			return fmt.Sprintf("security group %s is worn by host %s; take it off the host first", name, h.GetName()), nil
+		}
+	}
+	groups, err := i.list(ctx, "securitygroups", namespace)
+	if err != nil {
+		return "", err
+	}
+	for _, g := range groups {
+		if g.GetName() != name && namesPeer(g, name) {
+			return fmt.Sprintf("security group %s is named by a rule of security group %s; change that rule first", name, g.GetName()), nil
+		}
+	}
 	return "", nil
+}
+
+// namesPeer reports whether a rule of a group names another one. System rules of
+// a group that no cluster uses hold nothing.
+func namesPeer(group unstructured.Unstructured, name string) bool {
+	paths := [][]string{{"spec", "ingress"}, {"spec", "egress"}}
+	if users, _, err := unstructured.NestedSlice(group.Object, "status", "clusters"); err != nil || len(users) > 0 {
+		paths = append(paths, []string{"status", "systemIngress"}, []string{"status", "systemEgress"})
+	}
+	return slices.ContainsFunc(paths, func(path []string) bool {
+		list, _, err := unstructured.NestedSlice(group.Object, path...)
+		return err == nil && slices.ContainsFunc(list, func(rule any) bool {
+			fields, _ := rule.(map[string]any)
+			peer, _, err := unstructured.NestedString(fields, "peer", "groupName")
+			return err == nil && peer == name
+		})
+	})
 }
 
 // of tells the cluster of a node pool.

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -91,6 +92,19 @@ func TestKubeconfig(t *testing.T) {
 	groups, err := c.Discovery().ServerResourcesForGroupVersion("ringfence.dev/v1alpha1")
 	if err != nil || len(groups.APIResources) == 0 {
 		t.Errorf("the kinds of the definitions are not served: %v", err)
+	}
+}
+
+// TestVersion checks that clients can read the version: kubectl warns of one
+// that is too far from its own, and gives up over one that is none.
+func TestVersion(t *testing.T) {
+	got, err := kubernetes.NewForConfigOrDie(env.Admin).Discovery().ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := version.ParseSemantic(got.GitVersion)
+	if err != nil || v.Major() != 1 || v.Minor() < 37 {
+		t.Errorf("version %q: %v", got.GitVersion, err)
 	}
 }
 

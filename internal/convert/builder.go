@@ -33,6 +33,8 @@ type builder struct {
 	pages []page
 	// manifests has what only manifests have: names to be resolved.
 	manifests manifests
+	// live is true for objects of the API, which are in no files.
+	live bool
 }
 
 // A prefixList is a rules.PrefixList with its place.

@@ -18,7 +18,10 @@ import (
 // turned into one.
 type document struct {
 	file string
-	json jsontext.Value
+	// object is set instead of file and json for a document that is an object
+	// of the API, in memory.
+	object Object
+	json   jsontext.Value
 	// root is what the document was before it became JSON, and knows the
 	// lines; nil for JSON files, whose places are pointers.
 	root *yaml.Node
@@ -44,7 +47,7 @@ func (d *document) item(pointer string, v jsontext.Value) document {
 // at returns the place of a JSON pointer within the document. A field that is
 // missing stands where what should hold it begins.
 func (d *document) at(pointer string) Place {
-	p := Place{File: d.file, Line: d.line, Path: d.prefix + pointer}
+	p := Place{File: d.file, Object: d.object, Line: d.line, Path: d.prefix + pointer}
 	if d.root != nil {
 		p.Line = lineOf(d.root, p.Path)
 	}

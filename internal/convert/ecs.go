@@ -124,6 +124,7 @@ func (b *builder) securityGroupAttribute(d *document) error {
 		g.InnerAccess = true
 	case "drop":
 	case "":
+		g.InnerUnknown = true
 		b.noInnerAccess = append(b.noInnerAccess, groupPlace{id, d.at("/InnerAccessPolicy")})
 	default:
 		return d.bad("/InnerAccessPolicy", "inner access policy %q: want Accept or Drop", in.InnerAccessPolicy)

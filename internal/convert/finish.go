@@ -46,8 +46,13 @@ func (b *builder) checkReferences() []error {
 	there := b.objects()
 	var mistakes []error
 	report := func(r reference) {
-		if !there[r.object] {
-			mistakes = append(mistakes, badInput(r.place, "there is no %s in the files", r.object))
+		cluster, strange := b.manifests.strange[r.name]
+		switch {
+		case there[r.object]:
+		case strange && r.kind == v1alpha1.KindNodePool:
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, r.place, "node pool %s belongs to cluster %s", r.name, cluster))
+		default:
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonNotFound, r.place, "there is no %s%s", r.object, b.where()))
 		}
 	}
 	for _, r := range b.manifests.references {
@@ -63,6 +68,14 @@ func (b *builder) checkReferences() []error {
 		}
 	}
 	return mistakes
+}
+
+// where says where something was looked for that is not there.
+func (b *builder) where() string {
+	if b.live {
+		return ""
+	}
+	return " in the files"
 }
 
 // objects returns all that a reference may name.
@@ -279,7 +292,7 @@ func (b *builder) inventory() *Inventory {
 
 // check reports what contradicts across objects.
 func (b *builder) check() []error {
-	return slices.Concat(b.checkInnerAccess(), b.checkWearers(), b.checkRules(), b.checkPodCIDRs())
+	return slices.Concat(b.checkInnerAccess(), b.checkWearers(), b.checkRules(), b.checkRanges())
 }
 
 // checkInnerAccess refuses to guess the inner access of a basic group.
@@ -345,13 +358,13 @@ func (b *builder) wearers(yield func(wearer) bool) {
 
 func (b *builder) checkWearer(w *wearer, index map[string]int) error {
 	if len(w.groups) > rules.MaxGroupsPerHost {
-		return badInput(w.place, "%s wears %d groups, at most %d may", w.name, len(w.groups), rules.MaxGroupsPerHost)
+		return mistake(v1alpha1.ReasonTooManyGroups, w.place, "%s wears %d groups, at most %d may", w.name, len(w.groups), rules.MaxGroupsPerHost)
 	}
 	var typed *Group
 	for _, name := range w.groups {
 		g := &b.groups[index[name]]
 		if g.Origin == w.origin && g.VPC != "" && w.vpc != "" && g.VPC != w.vpc {
-			return badInput(w.place, "%s is of VPC %s, its group %s of VPC %s: a group serves its own VPC", w.name, w.vpc, name, g.VPC)
+			return mistake(v1alpha1.ReasonOtherVPC, w.place, "%s is of VPC %s, its group %s of VPC %s: a group serves its own VPC", w.name, w.vpc, name, g.VPC)
 		}
 		if g.TypeUnknown {
 			continue
@@ -360,7 +373,7 @@ func (b *builder) checkWearer(w *wearer, index map[string]int) error {
 			typed = g
 		}
 		if g.Type != typed.Type {
-			return badInput(w.place, "%s wears groups of two types: %s is %s, %s is %s; want one type",
+			return mistake(v1alpha1.ReasonMixedTypes, w.place, "%s wears groups of two types: %s is %s, %s is %s; want one type",
 				w.name, typed.Name, typed.Type, name, g.Type)
 		}
 	}
@@ -378,8 +391,8 @@ func (b *builder) checkRules() []error {
 		g := &b.groups[i]
 		for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
 			for j, rule := range g.Rules(d) {
-				if err := b.checkPeer(g, &rule, groups, lists); err != nil {
-					mistakes = append(mistakes, badInput(g.Places(d)[j], "%w", err))
+				if reason, err := b.checkPeer(g, &rule, groups, lists); err != nil {
+					mistakes = append(mistakes, mistake(reason, g.Places(d)[j], "%w", err))
 				}
 			}
 		}
@@ -389,27 +402,27 @@ func (b *builder) checkRules() []error {
 
 // checkPeer reports a peer that is missing or that the rule may not name. What
 // the cloud has, it has accepted.
-func (b *builder) checkPeer(g *Group, rule *rules.Rule, groups map[string]int, lists map[string]*rules.PrefixList) error {
+func (b *builder) checkPeer(g *Group, rule *rules.Rule, groups map[string]int, lists map[string]*rules.PrefixList) (reason string, err error) {
 	switch p := rule.Peer.(type) {
 	case rules.PrefixListPeer:
 		list, ok := lists[p.Name]
 		if !ok && g.Origin == Manifest {
-			return fmt.Errorf("there is no PrefixList %s in the files", p.Name)
+			return v1alpha1.ReasonNotFound, fmt.Errorf("there is no PrefixList %s%s", p.Name, b.where())
 		}
 		if !ok {
-			return fmt.Errorf("prefix list %s is not in the files: add the output of DescribePrefixListAttributes", p.Name)
+			return v1alpha1.ReasonNotFound, fmt.Errorf("prefix list %s is not in the files: add the output of DescribePrefixListAttributes", p.Name)
 		}
 		if g.Origin != Cloud {
-			return checkFamily(rule, list)
+			return v1alpha1.ReasonFamilyMismatch, checkFamily(rule, list)
 		}
 	case rules.GroupPeer:
 		i, ok := groups[p.Name]
 		if ok && g.Origin != Cloud && !b.groups[i].TypeUnknown && b.groups[i].Type == rules.Advanced {
-			return fmt.Errorf("group %s is advanced, and no rule may name an advanced group: use its addresses", p.Name)
+			return v1alpha1.ReasonAdvancedPeer, fmt.Errorf("group %s is advanced, and no rule may name an advanced group: use its addresses", p.Name)
 		}
 	case rules.CIDR:
 	}
-	return nil
+	return "", nil
 }
 
 // checkFamily reports a rule whose prefix list is of another family than its
@@ -428,15 +441,24 @@ func checkFamily(rule *rules.Rule, list *rules.PrefixList) error {
 	return nil
 }
 
-func (b *builder) checkPodCIDRs() []error {
+func (b *builder) checkRanges() []error {
 	vpcs := make(map[string]rangeSet, len(b.vpcs))
 	for i := range b.vpcs {
 		vpcs[b.vpcs[i].ID] = newRangeSet(b.vpcs[i].CIDRs, b.vpcs[i].Secondary)
 	}
 	var mistakes []error
-	for _, pod := range b.manifests.podCIDRs {
-		if c, ok := vpcs[pod.vpc].find(pod.cidr.Prefix); ok {
-			mistakes = append(mistakes, badInput(pod.place, "pod CIDR %s overlaps %s of VPC %s: want a range outside it", pod.cidr, c, pod.vpc))
+	for i := range b.manifests.ranges {
+		r := &b.manifests.ranges[i]
+		if c, ok := vpcs[r.vpc].find(r.cidr.Prefix); ok {
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonCIDROverlap, r.place, "%s %s overlaps %s of VPC %s: want a range outside it", r.what, r.cidr, c, r.vpc))
+		}
+		if r.what != podRange {
+			continue
+		}
+		for j := range b.manifests.elders {
+			if e := &b.manifests.elders[j]; e.vpc == r.vpc && e.cidr.Prefix.Overlaps(r.cidr.Prefix) {
+				mistakes = append(mistakes, mistake(v1alpha1.ReasonCIDROverlap, r.place, "pod CIDR %s overlaps %s of cluster %s in the same VPC: want a range of its own", r.cidr, e.cidr, e.cluster))
+			}
 		}
 	}
 	return mistakes

@@ -15,6 +15,9 @@ func (b *builder) mergeInterfaces() []error {
 	var mistakes []error
 	unite := func(i, j int) {
 		x, y := &b.interfaces[i], &b.interfaces[j]
+		if x.Origin == Manifest && y.Origin == Manifest {
+			return // claims has told
+		}
 		if x.Origin == Manifest || y.Origin == Manifest {
 			mistakes = append(mistakes, badInput(x.Place, "%s and %s, %s, are one by name or address: want either the Host or the export", x.ID, y.ID, y.Place))
 			return

@@ -60,6 +60,9 @@ type Group struct {
 	TypeUnknown bool
 	// RulesUnknown is true when a file names the group but none lists its rules.
 	RulesUnknown bool
+	// InnerUnknown is true when no file tells the group's inner access. Only
+	// together with TypeUnknown: of a basic group it would be an error.
+	InnerUnknown bool
 }
 
 // Places returns the places of the group's rules of one direction.
@@ -171,6 +174,9 @@ type NodePool struct {
 	// Wants is a group of the pool's own that has yet to be made; nil if the
 	// pool uses its cluster's group or has Groups.
 	Wants *GroupWish
+	// Profile is what the pool's own group is made from, or judged by. Empty
+	// means the cluster's.
+	Profile profiles.Scope
 	// Observe counts and logs what the rules drop, and lets it pass.
 	Observe bool
 	Place   Place

@@ -29,7 +29,11 @@ type manifests struct {
 	hosts      []host
 	// poolSubnets name subnets of the VPC of a cluster that may not be read yet.
 	poolSubnets []poolSubnet
-	podCIDRs    []podCIDR
+	ranges      []clusterRange
+	// elders are pod ranges of clusters that are not read otherwise.
+	elders []clusterRange
+	// strange has the clusters of node pools that are not read otherwise.
+	strange map[string]string
 }
 
 // An object is what a reference names.

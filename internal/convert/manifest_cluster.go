@@ -51,22 +51,36 @@ func (r *reader) network(c *cluster, in *v1alpha1.Network) {
 	r.referAll(v1alpha1.KindSecurityGroup, "", at+"/podSecurityGroupNames", in.PodSecurityGroupNames)
 	c.subnetIDs, c.podSubnetIDs, c.PodGroups = in.NodeSubnets, in.PodSubnets, in.PodSecurityGroupNames
 
-	c.Facts.PodCIDRs = r.cidrs(at+"/podCIDRs", in.PodCIDRs)
-	services := newRangeSet(r.cidrs(at+"/serviceCIDRs", in.ServiceCIDRs))
+	services := newRangeSet(r.apart(c, "service CIDR", at+"/serviceCIDRs", in.ServiceCIDRs))
+	c.Facts.PodCIDRs = r.apart(c, podRange, at+"/podCIDRs", in.PodCIDRs)
 	for i, pod := range c.Facts.PodCIDRs {
 		if service, ok := services.find(pod.Prefix); ok {
 			r.badf(fmt.Sprintf("%s/podCIDRs/%d", at, i), "pod CIDR %s overlaps service CIDR %s", pod, service)
 		}
-		r.builder.manifests.podCIDRs = append(r.builder.manifests.podCIDRs,
-			podCIDR{pod, c.VPC, r.document.at(fmt.Sprintf("%s/podCIDRs/%d", at, i))})
 	}
 }
 
-// A podCIDR is a range of pod addresses that must be disjoint from a VPC's.
-type podCIDR struct {
-	cidr  rules.CIDR
-	vpc   string
-	place Place
+// podRange is what messages call a range of pods.
+const podRange = "pod CIDR"
+
+// A clusterRange is a range of pods or services that must be disjoint from a
+// VPC's; that of pods also from those of the clusters in it that were there
+// before.
+type clusterRange struct {
+	what         string
+	cidr         rules.CIDR
+	cluster, vpc string
+	place        Place
+}
+
+// apart reads CIDRs that must be disjoint from those of the cluster's VPC.
+func (r *reader) apart(c *cluster, what, pointer string, texts []string) []rules.CIDR {
+	list := r.cidrs(pointer, texts)
+	for i, cidr := range list {
+		r.builder.manifests.ranges = append(r.builder.manifests.ranges,
+			clusterRange{what, cidr, c.ID, c.VPC, r.document.at(fmt.Sprintf("%s/%d", pointer, i))})
+	}
+	return list
 }
 
 func (r *reader) clusterGroup(c *cluster, o *v1alpha1.Cluster) {

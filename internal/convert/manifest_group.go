@@ -178,11 +178,15 @@ func (r *reader) priority(pointer string, p *int32) uint8 {
 
 // protocol reads a name or a number.
 func (r *reader) protocol(pointer string, in intstr.IntOrString) rules.Protocol {
-	if in.StrVal == "" {
+	text := in.StrVal
+	if r.document.object != (Object{}) {
+		text = in.String() // files have numbers read as text
+	}
+	if text == "" {
 		r.badf(pointer, "no protocol: want ALL, TCP, UDP, ICMP, ICMPv6, another name or a number from 0 to 255")
 		return rules.AllProtocols
 	}
-	p, err := rules.ParseProtocol(in.StrVal)
+	p, err := rules.ParseProtocol(text)
 	if err != nil {
 		r.badf(pointer, "%w", err)
 	}

@@ -44,7 +44,7 @@ func (r *reader) poolGroups(p *pool, o *v1alpha1.NodePool) {
 	in := &o.Spec.SecurityGroup
 	profile := r.profile(at+"/profile", in.Profile)
 	wish := r.wish(at, in.Type, in.InnerAccess)
-	wish.Profile = profile
+	wish.Profile, p.Profile = profile, profile
 	switch {
 	case len(in.Names) > 0 && (in.Type != "" || in.InnerAccess != "" || in.Profile != ""):
 		r.badf(at, "names stands for existing groups, type, innerAccess and profile for a new one: want one or the other")
@@ -151,7 +151,7 @@ func (b *builder) addHosts(byID map[string]int) []error {
 		h := &b.manifests.hosts[i]
 		if p := pools[h.Pool]; p != nil {
 			if h.Cluster != "" && h.Cluster != p.cluster {
-				mistakes = append(mistakes, h.document.bad("/spec/nodePoolName",
+				mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, h.document.at("/spec/nodePoolName"),
 					"node pool %s belongs to cluster %s, not to %s", p.ID, p.cluster, h.Cluster))
 			}
 			h.Cluster = p.cluster
@@ -223,7 +223,7 @@ func (b *builder) claims(ranges map[string]rangeSet) (map[netip.Addr]claim, []er
 		for j, a := range h.addresses {
 			if c, ok := claims[a]; ok && c.host != i {
 				other := &b.manifests.hosts[c.host]
-				mistakes = append(mistakes, h.document.bad(fmt.Sprintf("/spec/addresses/%d", j),
+				mistakes = append(mistakes, mistake(v1alpha1.ReasonAddressConflict, h.document.at(fmt.Sprintf("/spec/addresses/%d", j)),
 					"address %s is also that of host %s, %s", a, other.ID, other.Place))
 			}
 			claims[a] = claim{host: i, hosts: 1, inSpec: true}

@@ -52,7 +52,9 @@ func manifestPeer(p rules.Peer) string {
 // that is safe, double-quoted else.
 func yamlText(s string) string {
 	plain := s != "" && strings.IndexFunc(s, func(r rune) bool { return !isWord(r) && !strings.ContainsRune("-./", r) }) < 0
-	if _, err := strconv.ParseFloat(s, 64); plain && err != nil && !isYAMLWord(s) && isWord(rune(s[0])) {
+	_, notFloat := strconv.ParseFloat(s, 64)
+	_, notInt := strconv.ParseInt(s, 0, 64) // hexadecimal and the like
+	if plain && notFloat != nil && notInt != nil && !isYAMLWord(s) && isWord(rune(s[0])) {
 		return s
 	}
 	return strconv.Quote(s)

@@ -14,22 +14,10 @@ import (
 // An Answerer answers questions about single flows. Each set of groups is
 // merged and compiled once.
 type Answerer struct {
-	inv    *convert.Inventory
-	choice ExemptChoice
-	// plain is the world without exempt traffic, exempting the one with it.
-	plain, exempting *rules.World
-	sets             map[string]*answers
+	inv *convert.Inventory
+	worlds
+	sets map[string]*answers
 }
-
-// An ExemptChoice says for which groups exempt traffic passes unasked.
-type ExemptChoice uint8
-
-// The choices. The zero value is what own hosts do and clouds do not.
-const (
-	ExemptOwnHosts ExemptChoice = iota
-	ExemptAlways
-	ExemptNever
-)
 
 // answers are what is needed to answer for one set of groups.
 type answers struct {
@@ -40,9 +28,7 @@ type answers struct {
 
 // NewAnswerer returns an Answerer over an inventory.
 func NewAnswerer(inv *convert.Inventory, exempt []rules.Exempt, choice ExemptChoice) *Answerer {
-	plain := World(inv, nil)
-	exempting := &rules.World{Members: plain.Members, Exempt: exempt}
-	return &Answerer{inv: inv, choice: choice, plain: plain, exempting: exempting, sets: map[string]*answers{}}
+	return &Answerer{inv: inv, worlds: newWorlds(inv, exempt, choice), sets: map[string]*answers{}}
 }
 
 // GroupsOf returns the groups that decide for an address: those of the
@@ -131,18 +117,10 @@ func (a *Answerer) set(names []string) (*answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &answers{rules: rs, world: a.worldFor(w.groups)}
+	s := &answers{rules: rs, world: a.of(w.groups)}
 	if s.policy, err = rules.NewWorkspace(s.world, 0).Compile(rs); err != nil {
 		return nil, err
 	}
 	a.sets[key] = s
 	return s, nil
-}
-
-func (a *Answerer) worldFor(groups []*convert.Group) *rules.World {
-	own := !slices.ContainsFunc(groups, func(g *convert.Group) bool { return g.Origin != convert.Manifest })
-	if a.choice == ExemptAlways || a.choice == ExemptOwnHosts && own {
-		return a.exempting
-	}
-	return a.plain
 }

@@ -22,7 +22,7 @@ func Complete(inv *convert.Inventory, tables *profiles.Tables) (*convert.Invento
 	m := groupMaker{inv: inv, tables: tables, clusters: slices.Clone(inv.Clusters)}
 	for i := range m.clusters {
 		if m.clusters[i].Origin == convert.Manifest {
-			if err := m.cluster(&m.clusters[i]); err != nil {
+			if err := m.name(&m.clusters[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -31,6 +31,14 @@ func Complete(inv *convert.Inventory, tables *profiles.Tables) (*convert.Invento
 		return inv, nil
 	}
 	m.dress()
+	// Now that every group has its name, each can have rules about the others.
+	out := inv.With(m.made, m.clusters, m.interfaces)
+	for i, o := range m.orders {
+		g := &m.made[i]
+		if err := m.fill(out, o, g); err != nil {
+			return nil, fmt.Errorf("%s: cannot make group %s: %w", g.Place, g.Name, err)
+		}
+	}
 	return inv.With(m.made, m.clusters, m.interfaces), nil
 }
 
@@ -39,15 +47,23 @@ type groupMaker struct {
 	tables     *profiles.Tables
 	clusters   []convert.Cluster
 	interfaces []convert.Interface
-	made       []convert.Group
+	// made are the groups, and orders who asks for each.
+	made   []convert.Group
+	orders []order
 }
 
-// cluster makes what one cluster and its pools ask for.
-func (m *groupMaker) cluster(c *convert.Cluster) error {
+// An order is what a group is made from.
+type order struct {
+	cluster *convert.Cluster
+	profile profiles.Scope
+}
+
+// name names the groups that one cluster and its pools ask for.
+func (m *groupMaker) name(c *convert.Cluster) error {
 	c.Pools = slices.Clone(c.Pools)
 	if c.Group == "" {
 		wish := convert.GroupWish{Type: c.GroupType, InnerAccess: c.InnerAccess, Profile: c.Profile}
-		if err := m.make(c, c.ID, &wish); err != nil {
+		if err := m.take(c, c.ID, &wish); err != nil {
 			return err
 		}
 		c.Group = c.ID
@@ -57,7 +73,7 @@ func (m *groupMaker) cluster(c *convert.Cluster) error {
 		switch {
 		case p.Wants != nil:
 			name := c.ID + "-" + p.ID
-			if err := m.make(c, name, p.Wants); err != nil {
+			if err := m.take(c, name, p.Wants); err != nil {
 				return err
 			}
 			p.Groups = []string{name}
@@ -68,36 +84,46 @@ func (m *groupMaker) cluster(c *convert.Cluster) error {
 	return nil
 }
 
-func (m *groupMaker) make(c *convert.Cluster, name string, wish *convert.GroupWish) error {
-	if _, taken := m.inv.Group(name); taken {
+// take takes a name for a group to be made.
+func (m *groupMaker) take(c *convert.Cluster, name string, wish *convert.GroupWish) error {
+	_, taken := m.inv.Group(name)
+	if taken || slices.ContainsFunc(m.made, func(g convert.Group) bool { return g.Name == name }) {
 		return fmt.Errorf("%s: the group to be made for cluster %s would be called %s, and a group of that name exists: name it in the cluster's securityGroup, or rename it", c.Place, c.Title, name)
 	}
-	g := convert.Group{
+	m.made = append(m.made, convert.Group{
 		Group:  rules.Group{Name: name, Type: wish.Type, InnerAccess: wish.InnerAccess, VPC: c.VPC},
 		Origin: convert.Manifest, Place: c.Place,
-	}
-	own := g.Group
-	if c.Group != "" && c.Group != name {
-		own = rules.Group{Name: c.Group, Type: m.typeOf(c.Group)}
-	}
-	f := FactsOf(c, &g.Group, &own)
-	e, err := m.tables.Expand(&f, cmp.Or(wish.Profile, c.Profile, profiles.Recommended))
-	if err != nil {
-		return fmt.Errorf("%s: cannot make group %s: %w", c.Place, name, err)
-	}
-	for _, r := range e.Rules {
-		g.AppendAt(r, c.Place)
-	}
-	m.made = append(m.made, g)
+	})
+	m.orders = append(m.orders, order{c, cmp.Or(wish.Profile, c.Profile, profiles.Recommended)})
 	return nil
 }
 
-func (m *groupMaker) typeOf(name string) rules.GroupType {
-	if g, ok := m.inv.Group(name); ok {
-		return g.Type
+// fill gives a group the rules of its profile.
+func (m *groupMaker) fill(inv *convert.Inventory, o order, g *convert.Group) error {
+	f, _ := GroupFacts(inv, o.cluster, &g.Group)
+	e, err := m.tables.Expand(&f, o.profile)
+	if err != nil {
+		return err
 	}
-	i := slices.IndexFunc(m.made, func(g convert.Group) bool { return g.Name == name })
-	return m.made[i].Type // made before its pools' groups
+	for _, r := range e.Rules {
+		g.AppendAt(r, g.Place)
+	}
+	return WithinLimits(&g.Group, m.inv.PrefixLists)
+}
+
+// WithinLimits tells what a group is over, so that no host could wear it.
+func WithinLimits(g *rules.Group, lists map[string]rules.PrefixList) error {
+	if n := g.GroupPeers(); n > rules.MaxGroupPeers {
+		return fmt.Errorf("%d of its rules would name a group, and at most %d may: let exposures name CIDRs or prefix lists instead", n, rules.MaxGroupPeers)
+	}
+	rs, err := rules.Merge([]*rules.Group{g}, lists)
+	if err != nil {
+		return err
+	}
+	if err := rs.Limits(); err != nil {
+		return fmt.Errorf("%w: give larger CIDRs, or expose less", err)
+	}
+	return nil
 }
 
 // dress lets the hosts of pools wear the groups that were made.

@@ -34,38 +34,70 @@ type Comparison struct {
 	Differences []Difference
 	// Notes say what could not be compared, such as a node pool that is new.
 	Notes []string
+	// Incomplete is true if somebody's groups could not be compared: the notes
+	// say whose. That nothing is listed then means less.
+	Incomplete bool
 }
 
 // Compare tells which flows open and close between two inventories, for
-// everybody who wears groups in both; without clusters, group by group.
+// everybody who wears groups; without clusters, group by group. Who is in one of
+// them only is taken to wear the groups of the same names in the other.
 //
 // Members that only one side tells are taken for both: exports of rules alone
 // can be compared with full ones.
 func Compare(old, updated *convert.Inventory, tables *profiles.Tables) (*Comparison, error) {
 	c := comparer{
 		old: old, updated: updated, tables: tables, seen: map[string]int{},
-		before: World(old, nil), after: World(updated, nil),
+		before: world(old), after: world(updated),
 	}
 	lend(c.before, updated)
 	lend(c.after, old)
 	before, after := everybody(old), everybody(updated)
 	was, is := byWho(before), byWho(after)
 	for i := range before {
-		n, ok := is[before[i].who]
+		o := &before[i]
+		n, ok := is[o.who]
 		if !ok {
-			c.notef("%s is gone", before[i].who)
-			continue
+			c.notef("%s is gone", o.who)
+			n = c.elsewhere(o, updated)
 		}
-		if err := c.compare(&before[i], n); err != nil {
+		if err := c.compare(o, n); err != nil {
 			return nil, err
 		}
 	}
 	for i := range after {
-		if _, ok := was[after[i].who]; !ok {
-			c.notef("%s is new", after[i].who)
+		n := &after[i]
+		if _, ok := was[n.who]; ok {
+			continue
+		}
+		c.notef("%s is new", n.who)
+		if err := c.compare(c.elsewhere(n, old), n); err != nil {
+			return nil, err
 		}
 	}
 	return &c.out, nil
+}
+
+// elsewhere returns the set that somebody wears with the rules of the other
+// inventory, which does not know the wearer: an export of groups alone still says
+// what becomes of a cluster. Nil, with a note, if it lacks a group.
+func (c *comparer) elsewhere(w *worn, other *convert.Inventory) *worn {
+	out := *w
+	out.groups = nil
+	for _, g := range w.groups {
+		same, ok := other.Group(g.Name)
+		if !ok {
+			side := "OLD"
+			if other == c.updated {
+				side = "NEW"
+			}
+			c.notef("%s cannot be compared: %s does not hold group %s", w.who, side, g.Name)
+			c.out.Incomplete = true
+			return nil
+		}
+		out.groups = append(out.groups, same)
+	}
+	return &out
 }
 
 // everybody lists all who wear groups: those of clusters, then hosts and
@@ -85,6 +117,7 @@ func everybody(inv *convert.Inventory) []worn {
 			continue
 		}
 		if w, ok := newWorn(inv, f.ID, f.Groups); ok {
+			w.host = f
 			out = append(out, w)
 		}
 	}
@@ -126,10 +159,14 @@ func (c *comparer) notef(format string, args ...any) {
 }
 
 func (c *comparer) compare(o, n *worn) error {
+	if o == nil || n == nil {
+		return nil
+	}
 	for _, w := range []*worn{o, n} {
 		for _, g := range w.groups {
 			if g.RulesUnknown || g.TypeUnknown {
 				c.notef("%s cannot be compared: no file tells the rules and type of group %s", w.who, g.Name)
+				c.out.Incomplete = true
 				return nil
 			}
 		}
@@ -192,6 +229,11 @@ func compile(w *worn, inv *convert.Inventory, space *rules.Workspace) (*rules.Po
 
 // needs finds the needs of the updated cluster among the changes.
 func (c *comparer) needs(d *Difference, n *worn, space *rules.Workspace, change *rules.Change) error {
+	if unjudgeable(n.cluster) {
+		c.notef("whether needs of %s change is not known: no file tells its %s", n.who, n.cluster.Unknown[0])
+		c.out.Incomplete = true
+		return nil
+	}
 	f := n.facts(c.updated)
 	e, err := c.tables.Expand(&f, profiles.LeastPrivilege)
 	if err != nil {

@@ -33,18 +33,77 @@ func (j *judge) fix(q *question, m *rules.Missing) (edits []rules.Edit, careful 
 	if err != nil {
 		return nil, "", err
 	}
-	var removals []rules.Edit
+	edits, careful, err = j.makeRoom(q, moves)
+	if err != nil || edits == nil {
+		return nil, careful, err
+	}
+	at := slices.IndexFunc(edits, func(e rules.Edit) bool { return e.Remove })
+	return slices.Insert(edits, at, addAll(q.facts.Group, adds)...), careful, nil
+}
+
+// A moved is what comes of moving rules from priority 1 to 2.
+type moved struct {
+	edits   []rules.Edit // nil if it would cut what is needed
+	careful string
+}
+
+// makeRoom returns the edits that move rules, and of needs that this would cut
+// the accepts that meet them, with a warning about what it opens or closes
+// beside. The same moves are asked for by every need that they stand in the way
+// of, and are tried once.
+func (j *judge) makeRoom(q *question, moves []*rules.MergedRule) ([]rules.Edit, string, error) {
+	var edits, removals []rules.Edit
 	for _, r := range moves {
 		later := r.Rule
 		later.Priority, later.Row = 2, "" // a copy is the user's own
 		edits = append(edits, rules.Edit{Group: r.Group, Rule: later})
 		removals = append(removals, rules.Edit{Remove: true, Group: r.Group, Rule: r.Rule})
 	}
-	careful, err = j.sideEffects(q, slices.Concat(edits, removals))
+	key := fmt.Sprint(edits)
+	if m, ok := q.tried[key]; ok {
+		return slices.Clone(m.edits), m.careful, nil
+	}
+	change, err := j.try(q, slices.Concat(edits, removals))
 	if err != nil {
 		return nil, "", err
 	}
-	return slices.Concat(edits, addAll(q.facts.Group, adds), removals), careful, nil
+	kept, err := j.keep(q, change)
+	if err != nil {
+		return nil, "", err
+	}
+	m := &moved{edits: slices.Concat(edits, kept, removals)}
+	if len(kept) > 0 {
+		if change, err = j.try(q, m.edits); err != nil {
+			return nil, "", err
+		}
+	}
+	m.careful = q.warning(change)
+	if closes(q, change) {
+		m.edits, m.careful = nil, "; there is no fix without another cut: rules of priority 1 stand against each other"
+	}
+	q.tried[key] = m
+	return slices.Clone(m.edits), m.careful, nil
+}
+
+// keep returns the accepts for needs that a change would cut.
+func (j *judge) keep(q *question, change *rules.Change) ([]rules.Edit, error) {
+	var edits []rules.Edit
+	for i := range q.needs {
+		n := &q.needs[i]
+		_, cut, err := q.space.Meets(change.Closes[n.Direction], n, j.inv.PrefixLists)
+		if err != nil {
+			return nil, err
+		}
+		if cut {
+			edits = append(edits, addAll(q.facts.Group, profiles.FixRules(*n, &q.facts))...)
+		}
+	}
+	return edits, nil
+}
+
+// closes reports whether a change cuts needed flows.
+func closes(q *question, change *rules.Change) bool {
+	return change.Closes[rules.Ingress].Meet(q.needed[rules.Ingress]) || change.Closes[rules.Egress].Meet(q.needed[rules.Egress])
 }
 
 func addAll(group string, list []rules.Rule) []rules.Edit {
@@ -88,41 +147,28 @@ func (q *question) moves(m *rules.Missing) ([]*rules.MergedRule, error) {
 	return append(accepts, drops...), nil
 }
 
-// sideEffects tells in words what moving rules opens beyond the needs, or
-// closes. The same moves are asked for by every need that they stand in the way
-// of, and are tried once.
-func (j *judge) sideEffects(q *question, edits []rules.Edit) (string, error) {
-	key := fmt.Sprint(edits)
-	if text, ok := q.tried[key]; ok {
-		return text, nil
-	}
-	text, err := j.try(q, edits)
-	q.tried[key] = text
-	return text, err
-}
-
-func (j *judge) try(q *question, edits []rules.Edit) (string, error) {
-	rs, err := q.worn.edited(edits).merge(j.inv)
+// try tells what edits change for those who wear a set.
+func (j *judge) try(q *question, edits []rules.Edit) (*rules.Change, error) {
+	after, err := j.compile(q, q.worn.edited(edits))
 	if err != nil {
-		return "", err
-	}
-	after, err := q.space.Compile(rs)
-	if err != nil {
-		return "", err
+		return nil, err
 	}
 	change, err := rules.Diff(q.policy, after)
-	if err != nil {
-		return "", err
-	}
+	return &change, err
+}
+
+// warning tells in words what moving rules opens beyond the needs, or closes;
+// nothing if neither.
+func (q *question) warning(change *rules.Change) string {
 	var texts []string
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
 		texts = append(texts, q.regionText("opens", change.Opens[d].Subtract(q.needed[d]))...)
 		texts = append(texts, q.regionText("closes", change.Closes[d])...)
 	}
 	if len(texts) == 0 {
-		return "", nil
+		return ""
 	}
-	return "; careful: the fix moves rules to priority 2, which also " + strings.Join(texts, " and "), nil
+	return "; careful: the fix moves rules to priority 2, which also " + strings.Join(texts, " and ")
 }
 
 // regionText describes a set in words; nothing if it is empty.

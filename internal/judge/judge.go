@@ -3,7 +3,6 @@ package judge
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -12,81 +11,107 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
-// Options say how to judge. The zero value judges as exports of a cloud are
-// judged.
+// Options say how to judge. The zero value takes every group for what it is:
+// own hosts let exempt traffic through, and a cloud does not.
 type Options struct {
 	// Profile is what the groups were meant to be made from: its rows are
-	// excess of severity info only. Empty means the cluster's own choice, or
-	// Recommended where it made none.
+	// excess of severity info only. Empty means the pool's or cluster's own
+	// choice, or Recommended where they made none.
 	Profile profiles.Scope
-	// Exempt is the traffic that passes before any group is asked.
-	Exempt []rules.Exempt
+	// Cluster is the ID of the one to judge; empty means all. What its fixes do
+	// to others is looked at all the same.
+	Cluster string
+	// Exempt says for which groups exempt traffic passes unasked.
+	Exempt ExemptChoice
 }
 
-// Check judges every set of groups that hosts of the inventory's clusters wear.
+// Check judges every set of groups that hosts of the inventory's clusters wear,
+// and offers only what is right for everybody who wears the group to be mended.
 //
-// Errors are facts that contradict each other or are missing altogether: the
-// question cannot be answered then.
+// Errors are facts that contradict each other: the question cannot be answered
+// then.
 func Check(inv *convert.Inventory, tables *profiles.Tables, o Options) (*Report, error) {
-	j := judge{inv: inv, tables: tables, options: o, world: World(inv, o.Exempt), known: knownGroups(inv), seen: map[string]bool{}}
+	j := judge{
+		inv: inv, tables: tables, options: o, known: knownGroups(inv), worlds: newWorlds(inv, tables.Exempt(), o.Exempt),
+		missing: newItems(), excess: newItems(), findings: newItems(), asked: map[string]*question{},
+	}
 	used := map[string]bool{}
 	for i := range inv.Clusters {
-		c := &inv.Clusters[i]
-		j.unknownFacts(c)
-		for _, w := range wornSets(inv, c) {
-			for _, g := range w.groups {
-				used[g.Name] = true
-			}
-			if err := j.set(&w); err != nil {
-				return nil, err
-			}
+		if err := j.cluster(&inv.Clusters[i], used); err != nil {
+			return nil, err
 		}
 	}
 	for i := range inv.Groups {
 		if g := &inv.Groups[i]; !used[g.Name] {
 			if err := j.unused(g); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("cannot judge group %s: %w", g.Name, err)
 			}
 		}
 	}
+	if err := j.concert(); err != nil {
+		return nil, err
+	}
+	j.report.Missing, j.report.Excess, j.report.Findings = j.missing.list, j.excess.list, j.findings.list
 	j.report.sort()
 	return &j.report, nil
-}
-
-// World returns what verdicts about an inventory depend on beside rules.
-func World(inv *convert.Inventory, exempt []rules.Exempt) *rules.World {
-	w := &rules.World{Exempt: exempt}
-	for i := range inv.Groups {
-		if g := &inv.Groups[i]; len(g.Members) > 0 {
-			w.Members.Set(g.Name, g.Members)
-		}
-	}
-	return w
 }
 
 type judge struct {
 	inv     *convert.Inventory
 	tables  *profiles.Tables
 	options Options
-	world   *rules.World
-	known   map[string]*rules.Group // whose type the files tell, by name
-	report  Report
-	// seen holds what was reported: a group that two sets share is told of once.
-	seen map[string]bool
+	worlds
+	known  map[string]*rules.Group // whose type the files tell, by name
+	report Report
+	// missing, excess and findings become the report's lists.
+	missing, excess, findings items
+	// asked keeps the first few questions for [judge.concert].
+	asked map[string]*question
 }
 
-// unknownFacts tells which facts about a cluster no file holds.
-func (j *judge) unknownFacts(c *convert.Cluster) {
-	for _, f := range c.Unknown {
-		severity := rules.Medium
-		if f == convert.FactVPC { // only rows of the recommended profile, and DHCP, ask for it
-			severity = rules.Info
+// cluster judges the sets of a cluster, if it is to be judged, and notes the
+// groups that it uses.
+func (j *judge) cluster(c *convert.Cluster, used map[string]bool) error {
+	asked := j.options.Cluster == "" || j.options.Cluster == c.ID
+	judgeable := asked && j.unknownFacts(c)
+	for _, w := range wornSets(j.inv, c) {
+		for _, g := range w.groups {
+			used[g.Name] = true
 		}
-		j.report.Findings = append(j.report.Findings, Item{
-			ID: "unknown-fact", Severity: severity, Cluster: c.Title, Group: c.Group, Place: c.Place,
-			Why: fmt.Sprintf("no file tells the %s of cluster %s: needs that depend on it were not checked; %s", f, c.Title, tell(f)),
-		})
+		if !judgeable {
+			continue
+		}
+		if err := j.set(&w); err != nil {
+			return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
+		}
 	}
+	return nil
+}
+
+// unknownFacts tells which facts about a cluster no file holds, and whether it
+// can be judged without them.
+func (j *judge) unknownFacts(c *convert.Cluster) (judgeable bool) {
+	for _, f := range c.Unknown {
+		it := Item{
+			ID: "unknown-fact", Severity: rules.Medium, Cluster: c.Title, Group: c.Group, Place: c.Place,
+			Why: fmt.Sprintf("no file tells the %s of cluster %s: needs that depend on it were not checked; %s", f, c.Title, tell(f)),
+		}
+		switch f {
+		case convert.FactVPC: // only rows of the recommended profile, and DHCP, ask for it
+			it.Severity = rules.Info
+		case convert.FactMode, convert.FactNodeSubnets:
+			it.Severity = rules.High
+			it.Why = fmt.Sprintf("no file tells the %s of cluster %s: its groups could not be judged; %s", f, c.Title, tell(f))
+		case convert.FactPodSubnets, convert.FactPodCIDRs, convert.FactAPIServer:
+		}
+		j.findings.list = append(j.findings.list, it)
+	}
+	return !unjudgeable(c)
+}
+
+// unjudgeable reports whether the needs of a cluster are unknown altogether.
+func unjudgeable(c *convert.Cluster) bool {
+	return slices.Contains(c.Unknown, convert.FactMode) || slices.Contains(c.Unknown, convert.FactNodeSubnets)
 }
 
 // tell says how to make a fact known.
@@ -104,6 +129,7 @@ func tell(f convert.Fact) string {
 // A question is one set of groups with all that its judgement needs.
 type question struct {
 	worn   *worn
+	world  *rules.World
 	facts  profiles.Facts
 	policy *rules.Policy
 	space  *rules.Workspace
@@ -112,13 +138,15 @@ type question struct {
 	needed [2]rules.Set
 	// profile are the rules of the profile that the group was meant to have.
 	profile []rules.Rule
+	// rows are the rules of both profiles.
+	rows []rules.Rule
 	// excess is what the policy accepts beyond needed, by direction.
 	excess [2][]rules.Excess
 	// lacking is true once a need was found missing. Rules that decide nothing
 	// today may then be what the fix lets decide.
 	lacking bool
-	// tried remembers what moving rules would open or close.
-	tried map[string]string
+	// tried remembers what moving rules does.
+	tried map[string]*moved
 }
 
 func (j *judge) set(w *worn) error {
@@ -127,47 +155,62 @@ func (j *judge) set(w *worn) error {
 	}
 	q, err := j.ask(w)
 	if err != nil {
-		return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
-	}
-	if err := j.expand(q); err != nil {
 		return err
 	}
 	j.report.Groups++
 	j.report.Needs += len(q.needs)
-	if err := j.measure(q); err != nil {
-		return fmt.Errorf("cannot judge the groups of %s: %w", w.who, err)
-	}
-	if err := j.missing(q); err != nil {
-		return err
-	}
-	if err := j.excess(q); err != nil {
-		return err
-	}
-	return j.lint(q)
-}
-
-// ask starts a question with the rules of a set, compiled.
-func (j *judge) ask(w *worn) (*question, error) {
-	rs, err := w.merge(j.inv)
-	if err != nil {
-		return nil, err
-	}
-	q := &question{worn: w, space: rules.NewWorkspace(j.world, 0), tried: map[string]string{}}
-	q.policy, err = q.space.Compile(rs)
-	return q, err
-}
-
-// measure finds the needed flows, and what is accepted beyond them.
-func (j *judge) measure(q *question) (err error) {
-	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
-		if q.needed[d], err = q.space.NeedSet(d, q.needs, j.inv.PrefixLists); err != nil {
-			return err
-		}
-		if q.excess[d], err = q.policy.Excess(q.needed[d]); err != nil {
+	for _, step := range []func(*question) error{j.findMissing, j.findExcess, j.lint} {
+		if err := step(q); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// maxAsked bounds the memory that questions take which are asked twice.
+const maxAsked = 16
+
+// ask asks a question about a set: its rules compiled, its needs measured.
+// A set without a cluster has none.
+func (j *judge) ask(w *worn) (*question, error) {
+	key := w.who + "\x00" + w.key()
+	if q, ok := j.asked[key]; ok {
+		return q, nil
+	}
+	q := &question{worn: w, world: j.of(w.groups), tried: map[string]*moved{}}
+	q.space = rules.NewWorkspace(q.world, 0)
+	var err error
+	if q.policy, err = j.compile(q, w); err != nil {
+		return nil, err
+	}
+	if w.cluster != nil {
+		if err := j.expand(q); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
+		if q.needed[d], err = q.space.NeedSet(d, q.needs, j.inv.PrefixLists); err != nil {
+			return nil, err
+		}
+		if q.excess[d], err = q.policy.Excess(q.needed[d]); err != nil {
+			return nil, err
+		}
+	}
+	if len(j.asked) < maxAsked {
+		j.asked[key] = q
+	}
+	return q, nil
+}
+
+// compile compiles the rules of a set for advice, which should not depend on the
+// order in which a cloud lists them.
+func (j *judge) compile(q *question, w *worn) (*rules.Policy, error) {
+	rs, err := w.merge(j.inv)
+	if err != nil {
+		return nil, err
+	}
+	rs.WideFirst()
+	return q.space.Compile(rs)
 }
 
 // unjudged reports whether some group's rules or type are unknown, and says so:
@@ -183,8 +226,8 @@ func (j *judge) unjudged(w *worn) bool {
 		default:
 			continue
 		}
-		j.add(&j.report.Findings, Item{
-			ID: "unknown-group", Severity: rules.High, Cluster: w.cluster.Title, Group: g.Name, Place: g.Place, Target: g.Target(),
+		j.findings.add(Item{
+			ID: "unknown-group", Severity: rules.High, Cluster: w.cluster.Title, Group: g.Name, Place: g.Place, Target: g.Target(), Who: []string{w.who},
 			Why: fmt.Sprintf("%s uses group %s, but no file tells its %s: add the output of %s", w.who, g.Name, why, fix),
 		})
 		return true
@@ -200,52 +243,63 @@ func (j *judge) expand(q *question) error {
 		return err
 	}
 	q.needs = least.Needs
-	scope := cmp.Or(j.options.Profile, q.worn.cluster.Profile, profiles.Recommended)
+	scope := cmp.Or(j.options.Profile, q.worn.profile, profiles.Recommended)
 	chosen, err := j.tables.Expand(&q.facts, scope)
 	if err != nil {
 		return err
 	}
 	q.profile = chosen.Rules
+	q.rows = slices.Concat(chosen.Rules, least.Rules)
 	return nil
 }
 
-// add appends an item unless the same was reported before.
-func (j *judge) add(list *[]Item, it Item) {
-	key := strings.Join([]string{it.ID, it.Group, it.Direction.String(), it.Protocol, it.Ports, it.Peer, it.Why}, "\x00")
-	if j.seen[key] {
-		return
-	}
-	j.seen[key] = true
-	*list = append(*list, it)
-}
-
-func (j *judge) missing(q *question) error {
+func (j *judge) findMissing(q *question) error {
 	missing, err := q.policy.Cover(q.needs, j.inv.PrefixLists)
 	if err != nil {
-		return fmt.Errorf("cannot judge the groups of %s: %w", q.worn.who, err)
+		return err
 	}
 	for i := range missing {
 		m := &missing[i]
+		if met, err := j.metByAddress(q, m); err != nil {
+			return err
+		} else if met {
+			continue
+		}
 		it := newItem(q, m.Need.Direction)
 		it.ID, it.Severity, it.Component, it.Source = m.Need.ID, rules.High, m.Need.Component, m.Need.Source
 		it.Protocol, it.Ports, it.Peer = m.Need.Protocol.String(), m.Need.Ports.String(), m.Need.Peer.String()
-		it.Example = j.packet(q, &m.Example, &m.Need)
+		it.Example = q.packet(&m.Example, &m.Need)
 		it.Why = m.Need.Why + "; " + decided(&m.Verdict)
 		if m.OnlyUnknown {
 			it.ID = rules.UnknownMembers
 			it.Why = fmt.Sprintf("no file lists the members of group %s, so nobody can tell whether rules by address let them in: add the output of DescribeNetworkInterfaces --SecurityGroupId %s (needed: %s)",
 				m.Need.Peer, m.Need.Peer, m.Need.Why)
-			j.add(&j.report.Findings, it)
+			j.findings.add(it)
 			continue
 		}
 		fix, careful, err := j.fix(q, m)
 		if err != nil {
-			return fmt.Errorf("cannot find what would fix the groups of %s: %w", q.worn.who, err)
+			return fmt.Errorf("cannot find what would mend them: %w", err)
 		}
 		it.Fix, it.Why, q.lacking = fix, it.Why+careful, true
-		j.add(&j.report.Missing, it)
+		j.report.Unmet++
+		j.missing.add(it)
 	}
 	return nil
+}
+
+// metByAddress reports whether rules about addresses meet a need that is about
+// members of a group of the cluster whom no file lists: whoever they are, as
+// nodes and pods they live in the cluster's subnets. So it is known, too, that
+// they do not meet it.
+func (j *judge) metByAddress(q *question, m *rules.Missing) (bool, error) {
+	same := profiles.ByAddress(m.Need, &q.facts)
+	if !m.OnlyUnknown || len(same) == 0 {
+		return false, nil
+	}
+	lacking, err := q.policy.Cover(same, j.inv.PrefixLists)
+	m.OnlyUnknown = false
+	return err == nil && len(lacking) == 0, err
 }
 
 func decided(v *rules.Verdict) string {
@@ -258,60 +312,83 @@ func decided(v *rules.Verdict) string {
 // newItem starts an item about the set's first group.
 func newItem(q *question, d rules.Direction) Item {
 	g := q.worn.groups[0]
-	return Item{
-		Cluster: q.worn.cluster.Title, Group: g.Name, Worn: q.worn.names(), Who: q.worn.who,
-		Direction: d, Place: g.Place, Target: g.Target(),
+	it := Item{Group: g.Name, Worn: q.worn.names(), Direction: d, Place: g.Place, Target: g.Target(), asked: q.worn.who}
+	if q.worn.who != "" {
+		it.Who = []string{q.worn.who}
 	}
+	if q.worn.cluster != nil {
+		it.Cluster = q.worn.cluster.Title
+	}
+	return it
 }
 
-func (j *judge) excess(q *question) error {
+func (j *judge) findExcess(q *question) error {
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
 		profile, err := q.space.RuleSet(d, q.profile, j.inv.PrefixLists)
 		if err != nil {
 			return err
 		}
-		unasked, err := q.policy.Excess(q.needed[d].Union(profile))
+		inside, err := q.space.RuleSet(d, insiders(), nil)
 		if err != nil {
 			return err
 		}
-		beyond := map[string]rules.Excess{}
-		for _, e := range unasked {
-			beyond[e.Verdict.By()] = e
+		asked := q.needed[d].Union(profile)
+		beyond, err := byCause(q, asked)
+		if err != nil {
+			return err
+		}
+		public, err := byCause(q, asked.Union(inside))
+		if err != nil {
+			return err
 		}
 		for _, e := range q.excess[d] {
 			severity := rules.Info
-			if worse, ok := beyond[e.Verdict.By()]; ok && e.Verdict.Cause == rules.ByRule {
-				needed := e.Needed
-				e = worse
-				e.Needed = needed
-				severity = grade(&e.Example)
+			worse, ok := beyond[e.Verdict.By()]
+			worst, open := public[e.Verdict.By()]
+			switch {
+			case e.Verdict.Cause != rules.ByRule:
+			case open:
+				e.Example, severity = worst.Example, rules.Medium
+			case ok:
+				e.Example, severity = worse.Example, rules.Low
 			}
-			j.add(&j.report.Excess, j.excessItem(q, &e, severity))
+			j.excess.add(q.excessItem(&e, severity))
 		}
 	}
 	return nil
 }
 
-// grade ranks an excess by who profits: anybody on the internet, or somebody
-// inside.
-func grade(f *rules.Flow) rules.Severity {
-	if f.Remote.IsValid() && !f.Remote.IsPrivate() && !shared(f.Remote) {
-		return rules.Medium
+// byCause returns what the policy accepts outside a set, by what lets it through.
+func byCause(q *question, beyond rules.Set) (map[string]rules.Excess, error) {
+	list, err := q.policy.Excess(beyond)
+	out := make(map[string]rules.Excess, len(list))
+	for _, e := range list {
+		out[e.Verdict.By()] = e
 	}
-	return rules.Low
+	return out, err
 }
 
-// shared reports whether a is in 100.64.0.0/10, where Alibaba Cloud's own
-// services are.
-func shared(a netip.Addr) bool {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10).Contains(a)
+// insiders are rules that let through whoever is not on the internet: private
+// addresses (RFC 1918, RFC 4193), the shared ones where Alibaba Cloud has its
+// services (RFC 6598), and those of the link. What is too open to these profits
+// nobody but an insider.
+func insiders() []rules.Rule {
+	var list []rules.Rule
+	for _, text := range []string{
+		"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
+	} {
+		for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
+			list = append(list, rules.Rule{Direction: d, Action: rules.Accept, Protocol: rules.AllProtocols, Peer: rules.MustCIDR(text)})
+		}
+	}
+	return list
 }
 
-func (j *judge) excessItem(q *question, e *rules.Excess, severity rules.Severity) Item {
+func (q *question) excessItem(e *rules.Excess, severity rules.Severity) Item {
 	it := newItem(q, e.Example.Direction)
 	it.ID, it.Severity = e.Verdict.By(), severity
 	it.Protocol, it.Ports, it.Peer = rules.AllProtocols.String(), rules.PortRange{}.String(), "any"
-	it.Example = j.packet(q, &e.Example, nil)
+	it.Example = q.packet(&e.Example, nil)
 	switch e.Verdict.Cause {
 	case rules.ByRule:
 		r := e.Verdict.Rule
@@ -359,14 +436,33 @@ func (j *judge) lint(q *question) error {
 			f.Severity = rules.High
 			f.Why += "; it drops, and what it drops may be needed: add the output of DescribeNetworkInterfaces for that group"
 		}
-		it := j.lintItem(q, f)
+		if (f.ID == rules.ShadowedRule || f.ID == rules.RedundantRule) && q.isRow(f.Rules[0]) {
+			continue // the tables say some things twice, and who follows them is not to blame
+		}
+		it := q.lintItem(f)
 		if removable(q, f, needed) {
 			r := f.Rules[0]
 			it.Fix = []rules.Edit{{Remove: true, Group: r.Group, Rule: r.Rule}}
 		}
-		j.add(&j.report.Findings, it)
+		j.findings.add(it)
 	}
 	return nil
+}
+
+// isRow reports whether a rule is one of a profile's.
+func (q *question) isRow(r *rules.MergedRule) bool {
+	return slices.ContainsFunc(q.rows, func(row rules.Rule) bool {
+		return row.Direction == r.Direction && row.Action == r.Action && row.Priority == r.Priority &&
+			row.Protocol == r.Protocol && row.Ports == r.Ports && !r.Member.IsValid() && r.SourcePorts.IsZero() &&
+			samePeer(row.Peer, r.Peer)
+	})
+}
+
+// samePeer reports whether two peers are one, however they are written.
+func samePeer(a, b rules.Peer) bool {
+	ca, ok := a.(rules.CIDR)
+	cb, both := b.(rules.CIDR)
+	return a == b || ok && both && ca.Prefix == cb.Prefix
 }
 
 // knownGroups are the groups whose type the files tell, by name.
@@ -393,20 +489,21 @@ func removable(q *question, f *rules.Finding, needed map[string]bool) bool {
 	return false
 }
 
-func (j *judge) lintItem(q *question, f *rules.Finding) Item {
-	g := q.worn.groups[0]
-	it := Item{ID: f.ID, Severity: f.Severity, Direction: f.Direction, Why: f.Why, Group: g.Name, Place: g.Place, Target: g.Target()}
-	if q.worn.cluster != nil {
-		it.Cluster = q.worn.cluster.Title
-	}
+func (q *question) lintItem(f *rules.Finding) Item {
+	it := newItem(q, f.Direction)
+	it.ID, it.Severity, it.Why = f.ID, f.Severity, f.Why
 	if len(f.Rules) > 0 {
 		r := f.Rules[0]
 		it.Group, it.Place = r.Group, q.worn.place(r)
 		it.Protocol, it.Ports, it.Peer = r.Protocol.String(), r.Ports.String(), r.Peer.String()
+		it.subject = r.String()
+		if f.ID == rules.WorldOpen { // one rule may open several ports
+			it.subject += f.Why
+		}
 	}
 	it.Source = it.Place.String()
 	if f.Example.Local.IsValid() {
-		it.Example = j.packet(q, &f.Example, nil)
+		it.Example = q.packet(&f.Example, nil)
 	}
 	return it
 }
@@ -418,9 +515,9 @@ func (j *judge) unused(g *convert.Group) error {
 	}
 	q, err := j.ask(&worn{groups: []*convert.Group{g}})
 	if err != nil {
-		return fmt.Errorf("cannot judge group %s: %w", g.Name, err)
+		return err
 	}
-	j.add(&j.report.Findings, Item{
+	j.findings.add(Item{
 		ID: "unused-group", Severity: rules.Info, Group: g.Name, Place: g.Place, Target: g.Target(), Source: g.Place.String(),
 		Why: fmt.Sprintf("no cluster of these files uses group %s: its rules were read for mistakes, but nothing says what they must let through", g.Name),
 	})
@@ -434,12 +531,4 @@ func cuts(needs []rules.Need, r *rules.MergedRule) bool {
 			(n.Protocol == r.Protocol || n.Protocol == rules.AllProtocols || r.Protocol == rules.AllProtocols) &&
 			n.Ports.Overlaps(r.Ports)
 	})
-}
-
-func (r *Report) sort() {
-	for _, list := range [][]Item{r.Missing, r.Excess, r.Findings} {
-		slices.SortStableFunc(list, func(a, b Item) int {
-			return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Cluster, b.Cluster))
-		})
-	}
 }

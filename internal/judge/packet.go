@@ -8,21 +8,27 @@ import (
 
 // packet turns an example into one that a reader can picture: an address that
 // some interface really has, or an ordinary one of the same range, instead of
-// the first of the range. The verdict must stay the same.
-func (j *judge) packet(q *question, f *rules.Flow, need *rules.Need) *rules.Flow {
+// the first of the range. The verdict must stay the same, and so must whether
+// anybody needs the flow: that of an excess is nobody's need.
+func (q *question) packet(f *rules.Flow, need *rules.Need) *rules.Flow {
 	best := *f
-	want := q.policy.Verdict(f)
+	want, needed := q.policy.Verdict(f), q.space.Contains(q.needed[f.Direction], f)
 	try := func(candidate rules.Flow) bool {
-		if q.policy.Verdict(&candidate) != want || need != nil && !asksFor(j.world, need, &candidate) {
+		if q.policy.Verdict(&candidate) != want || need != nil && !asksFor(q.world, need, &candidate) ||
+			need == nil && !needed && q.space.Contains(q.needed[f.Direction], &candidate) {
 			return false
 		}
 		best = candidate
 		return true
 	}
 	if f.Protocol == 0 { // the first of all: nobody sends it
-		web := best
-		web.Protocol, web.Port, web.HasSourcePort, web.SourcePort = rules.TCP, 443, true, 40000
-		try(web)
+		for _, port := range []uint16{443, 80, 22, 3306, 8080} {
+			known := best
+			known.Protocol, known.Port, known.HasSourcePort, known.SourcePort = rules.TCP, port, true, 40000
+			if try(known) {
+				break
+			}
+		}
 	}
 	for _, a := range locals(q, f.Local) {
 		candidate := best

@@ -23,6 +23,9 @@ type Report struct {
 	// Needs is how many needs were checked, and Groups how many distinct sets
 	// of groups: a report that checked nothing says so.
 	Needs, Groups int
+	// Unmet is how many of Needs are not met: an item of Missing may stand for
+	// that of several sets.
+	Unmet int
 }
 
 // An Item is one line of a report.
@@ -33,9 +36,11 @@ type Item struct {
 	Severity rules.Severity
 	Cluster  string // empty if no cluster is concerned
 	Group    string // the group to look at
-	// Worn are the groups that were judged together, sorted, and Who wears them.
-	Worn      []string
-	Who       string
+	// Worn are the groups that were judged together, sorted.
+	Worn []string
+	// Who wears the group and has this item, in words: one entry a set of
+	// groups, whose first wearer it names. Worn are those of the first.
+	Who       []string
 	Direction rules.Direction
 	Protocol  string
 	Ports     string // FIRST/LAST or -1/-1
@@ -51,17 +56,9 @@ type Item struct {
 	Place convert.Place
 	// Target is where Fix is to be made.
 	Target convert.Target
-}
 
-// Fails reports whether the report holds anything at or above a severity.
-// Missing needs are high.
-func (r *Report) Fails(at rules.Severity) bool {
-	for _, list := range [][]Item{r.Missing, r.Excess, r.Findings} {
-		for i := range list {
-			if list[i].Severity >= at {
-				return true
-			}
-		}
-	}
-	return false
+	// subject is the rule that a finding is about, and in what respect.
+	subject string
+	// asked is who wears the set that was looked at; empty if none was.
+	asked string
 }

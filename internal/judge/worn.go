@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ type worn struct {
 	groups  []*convert.Group   // in the order written; the first is the one to fix
 	who     string             // for messages: who wears them
 	host    *convert.Interface // the one that wears them; nil for clusters, pools and pods
+	// profile is what the groups were meant to be made from; empty if nothing says.
+	profile profiles.Scope
 }
 
 // wearers lists who wears groups of a cluster: its control plane, which wears
@@ -24,21 +27,22 @@ type worn struct {
 // they may wear more. Who has no group yet is left out.
 func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 	var out []worn
-	add := func(who string, names []string, host *convert.Interface) {
+	add := func(who string, names []string, profile profiles.Scope, host *convert.Interface) {
 		if w, ok := newWorn(inv, who, names); ok {
-			w.cluster, w.host = c, host
+			w.cluster, w.host, w.profile = c, host, cmp.Or(profile, c.Profile)
 			// The cluster's own group is the one to fix, wherever it stands.
 			slices.SortStableFunc(w.groups, func(a, b *convert.Group) int { return rank(a, c) - rank(b, c) })
 			out = append(out, w)
 		}
 	}
 	if c.Group != "" {
-		add("cluster "+c.Title, []string{c.Group}, nil)
+		add("cluster "+c.Title, []string{c.Group}, "", nil)
 	}
 	for i := range c.Pools {
-		add(fmt.Sprintf("node pool %s of cluster %s", c.Pools[i].Title, c.Title), c.Pools[i].Groups, nil)
+		p := &c.Pools[i]
+		add(fmt.Sprintf("node pool %s of cluster %s", p.Title, c.Title), p.Groups, p.Profile, nil)
 	}
-	add("pods of cluster "+c.Title, c.PodGroups, nil)
+	add("pods of cluster "+c.Title, c.PodGroups, "", nil)
 	ofCluster := map[string]bool{}
 	for _, w := range out {
 		for _, g := range w.groups {
@@ -48,10 +52,18 @@ func wearers(inv *convert.Inventory, c *convert.Cluster) []worn {
 	for i := range inv.Interfaces {
 		f := &inv.Interfaces[i]
 		if f.Cluster == c.ID || f.Cluster == "" && slices.ContainsFunc(f.Groups, func(g string) bool { return ofCluster[g] }) {
-			add(f.ID+" of cluster "+c.Title, f.Groups, f)
+			add(f.ID+" of cluster "+c.Title, f.Groups, poolProfile(c, f.Pool), f)
 		}
 	}
 	return out
+}
+
+func poolProfile(c *convert.Cluster, pool string) profiles.Scope {
+	i := slices.IndexFunc(c.Pools, func(p convert.NodePool) bool { return p.ID == pool })
+	if i < 0 {
+		return ""
+	}
+	return c.Pools[i].Profile
 }
 
 // newWorn returns the set of the named groups; false if there is none.
@@ -95,33 +107,23 @@ func rank(g *convert.Group, c *convert.Cluster) int {
 	return 1
 }
 
-// facts returns the cluster's facts as seen from the set's first group.
+// facts returns the cluster's facts as seen from the set, the first of which is
+// the one to fix.
 func (w *worn) facts(inv *convert.Inventory) profiles.Facts {
-	g := w.groups[0]
-	own, ok := inv.Group(w.cluster.Group)
-	if !ok {
-		own = g
-	}
-	return FactsOf(w.cluster, &g.Group, &own.Group)
+	return factsFor(inv, w.cluster, w.list())
 }
 
-// FactsOf returns the facts of a cluster for one of its groups, own being the
-// cluster's default group. Of both only name, type and inner access count.
-func FactsOf(c *convert.Cluster, g, own *rules.Group) profiles.Facts {
-	f := c.Facts
-	f.Cluster = c.Title
-	f.Group, f.GroupType, f.InnerAccess = g.Name, g.Type, g.InnerAccess
-	f.ClusterGroup, f.ClusterGroupType = own.Name, own.Type
-	return f
-}
-
-// merge merges the set's rules.
-func (w *worn) merge(inv *convert.Inventory) (*rules.Ruleset, error) {
+func (w *worn) list() []*rules.Group {
 	list := make([]*rules.Group, len(w.groups))
 	for i, g := range w.groups {
 		list[i] = &g.Group
 	}
-	return rules.Merge(list, inv.PrefixLists)
+	return list
+}
+
+// merge merges the set's rules.
+func (w *worn) merge(inv *convert.Inventory) (*rules.Ruleset, error) {
+	return rules.Merge(w.list(), inv.PrefixLists)
 }
 
 // place returns where a rule of the set stands.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,6 +88,24 @@ func (s *Server) Objects(resource schema.GroupVersionResource) dynamic.ResourceI
 // In are those of one resource in another namespace; "" for all.
 func (s *Server) In(resource schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
 	return s.client.Resource(resource).Namespace(namespace)
+}
+
+// Ready reports whether the server says that it is.
+func (s *Server) Ready(ctx context.Context) bool {
+	client, err := rest.HTTPClientFor(s.config)
+	if err != nil {
+		return false
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	defer answer.Body.Close() //nolint:errcheck // only its status counts
+	return answer.StatusCode == http.StatusOK
 }
 
 // Authorities are the certificates by which the kubeconfig knows the server.

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"ringfence.dev/ringfence/internal/controlplane"
 )
@@ -76,6 +77,7 @@ func Main(m *testing.M, cfg controlplane.Config, into **Env) int {
 func shared(m *testing.M, cfg controlplane.Config, into **Env) (code int, err error) {
 	// Kubernetes says a thousand lines a start; a failed test should be found.
 	klog.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	ctrl.SetLogger(logr.Discard()) // each manager has its own
 	if slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.list") }) {
 		return m.Run(), nil // it only names the tests
 	}

@@ -40,6 +40,47 @@ func (d Diagram) IsEmpty() bool { return d == d.arena.Empty() }
 // SubsetOf reports whether every flow of d is in e.
 func (d Diagram) SubsetOf(e Diagram) bool { return d.Subtract(e).IsEmpty() }
 
+// Meets reports whether some flow is in both. It builds nothing.
+func (d Diagram) Meets(e Diagram) bool {
+	if d.arena != e.arena {
+		panic("flowset: diagrams of different arenas")
+	}
+	for s := range d.roots {
+		if d.arena.meet(d.roots[s], e.roots[s]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Arena) meet(x, y ref) bool {
+	if zero := leaf(0); x == zero || y == zero {
+		return false
+	}
+	if x == y || x.isLeaf() || y.isLeaf() { // every node has a child that is not 0
+		return true
+	}
+	level := min(a.level(x), a.level(y))
+	xs, xk := a.edgesAt(x, level)
+	ys, yk := a.edgesAt(y, level)
+	for i, j := 0, 0; ; {
+		if a.meet(kidAt(xk, i, x), kidAt(yk, j, y)) {
+			return true
+		}
+		nextX, nextY := nextStart(xs, i), nextStart(ys, j)
+		next := min(nextX, nextY)
+		if next == noStart {
+			return false
+		}
+		if nextX == next {
+			i++
+		}
+		if nextY == next {
+			j++
+		}
+	}
+}
+
 // apply panics if the diagrams are of different arenas: their references mean
 // different things, and any answer would be wrong.
 func (d Diagram) apply(o op, e Diagram) Diagram {

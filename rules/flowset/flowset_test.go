@@ -284,6 +284,7 @@ func TestLaws(t *testing.T) {
 			"excluded middle":            x.Union(not(x)) == a.Const(1) && x.Intersect(not(x)).IsEmpty(),
 			"difference is disjoint":     x.Subtract(y).Intersect(y).IsEmpty(),
 			"difference and the rest":    x.Subtract(y).Union(x.Intersect(y)) == x,
+			"meets":                      x.Meets(y) == !x.Intersect(y).IsEmpty(),
 			"subset":                     x.Intersect(y).SubsetOf(x) && x.SubsetOf(x.Union(y)),
 			"subset both ways is equal":  (x.SubsetOf(y) && y.SubsetOf(x)) == (x == y),
 			"merge agrees with subtract": x.Merge(y, func(v, w flowset.Leaf) flowset.Leaf { return v &^ w }) == x.Subtract(y),

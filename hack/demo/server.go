@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/kubeapi"
+)
+
+const (
+	// patience is far beyond what each step takes on a slow machine.
+	patience = time.Minute
+	poll     = 50 * time.Millisecond
+	owner    = "ringfence-demo"
+)
+
+var converter = runtime.DefaultUnstructuredConverter
+
+// A plane is a control plane in a process of its own.
+type plane struct {
+	*kubeapi.Server
+	process    *exec.Cmd
+	ended      chan error
+	log        string
+	kubeconfig string
+	startup    time.Duration
+}
+
+// startServer runs the program until it is ready.
+func startServer(ctx context.Context, program, dir string) (*plane, error) {
+	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig"), ended: make(chan error, 1)}
+	log, err := os.Create(s.log) //nolint:gosec // G304: in the folder that we made
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()                                                               //nolint:errcheck // the process writes, not we
+	s.process = exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0") //nolint:gosec,noctx // G204: what we have built; it is stopped gently
+	s.process.Stdout, s.process.Stderr = log, log
+	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it when we are done
+	began := time.Now()
+	if err := s.process.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the server: %w", err)
+	}
+	go func() { s.ended <- s.process.Wait() }()
+	if err := s.untilReady(ctx); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	s.startup = time.Since(began)
+	return s, nil
+}
+
+func (s *plane) untilReady(ctx context.Context) error {
+	return wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
+		select {
+		case err := <-s.ended:
+			s.ended <- err
+			text, _ := os.ReadFile(s.log)
+			return false, fmt.Errorf("the server ended: %w\n%s", err, text)
+		default:
+		}
+		if s.Server == nil {
+			opened, err := kubeapi.Open(kubeapi.Options{Kubeconfig: s.kubeconfig})
+			if err != nil {
+				return false, nil //nolint:nilerr // not written yet
+			}
+			s.Server = opened
+		}
+		return s.Ready(ctx), nil
+	})
+}
+
+// stop asks the server to end, and waits for it.
+func (s *plane) stop() error {
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return nil //nolint:nilerr // it has ended before
+	}
+	select {
+	case err := <-s.ended:
+		return err
+	case <-time.After(patience):
+		return errors.Join(errors.New("the server does not end"), s.process.Process.Kill())
+	}
+}
+
+func resource(name string) schema.GroupVersionResource {
+	return v1alpha1.GroupVersion.WithResource(name)
+}
+
+func (s *plane) apply(ctx context.Context, o *unstructured.Unstructured) error {
+	plural, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+	_, err := s.Objects(plural).Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: owner})
+	return s.Explain(err)
+}
+
+func (s *plane) remove(ctx context.Context, resources, name string) error {
+	return s.Objects(resource(resources)).Delete(ctx, name, metav1.DeleteOptions{})
+}
+
+// until reads an object into one of ours until it is as wanted.
+func (s *plane) until(ctx context.Context, resources, name string, into any, wanted func() bool) error {
+	err := wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
+		o, err := s.Objects(resource(resources)).Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, s.Explain(err)
+		}
+		if err := decode(o, into); err != nil {
+			return false, err
+		}
+		return wanted(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s is not as it should be; it is %+v: %w", resources, name, into, err)
+	}
+	return nil
+}
+
+func isTrue(conditions []metav1.Condition, kind string) bool {
+	return slices.ContainsFunc(conditions, func(c metav1.Condition) bool { return c.Type == kind && c.Status == metav1.ConditionTrue })
+}
+
+// namesUser checks that a refusal is one, and says who uses the group.
+func namesUser(err error) error {
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "shop") {
+		return fmt.Errorf("want a refusal that names cluster shop, got: %w", err)
+	}
+	return nil
+}
+
+// readObjects reads the documents of a manifest.
+func readObjects(file string) ([]*unstructured.Unstructured, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // G304: the example
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), len(text)); ; {
+		o := &unstructured.Unstructured{}
+		switch err := d.Decode(&o.Object); {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", file, err)
+		case len(o.Object) > 0:
+			objects = append(objects, o)
+		}
+	}
+}

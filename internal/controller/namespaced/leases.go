@@ -1,0 +1,103 @@
+package namespaced
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// LeaseLife is how long a host counts as there after its agent last renewed its
+// Lease, which has the host's name and namespace. What the Lease itself says
+// about its duration does not count: a host could claim a year.
+const LeaseLife = 60 * time.Second
+
+// listAgainAfter bounds how often all Leases are listed. Watching them would
+// cost a message a renewal, a thousand a second with 10,000 hosts.
+const listAgainAfter = 15 * time.Second
+
+// Leases tells which hosts are there. It asks the API server, not a cache.
+type Leases struct {
+	Reader client.Reader
+	Clock  clock.PassiveClock
+
+	mu     sync.Mutex
+	listed map[string]listing // by namespace
+}
+
+type listing struct {
+	at      time.Time
+	renewed map[string]time.Time
+}
+
+// Renewed returns when the hosts of a namespace last renewed, as far as that
+// was known at most 15 s ago.
+func (l *Leases) Renewed(ctx context.Context, namespace string) (map[string]time.Time, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if have, ok := l.listed[namespace]; ok && l.Clock.Since(have.at) < listAgainAfter {
+		return have.renewed, nil
+	}
+	var list coordinationv1.LeaseList
+	if err := l.Reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("cannot list the Leases of namespace %s: %w", namespace, err)
+	}
+	have := listing{at: l.Clock.Now(), renewed: make(map[string]time.Time, len(list.Items))}
+	for i := range list.Items {
+		have.renewed[list.Items[i].Name] = renewed(&list.Items[i])
+	}
+	if l.listed == nil {
+		l.listed = map[string]listing{}
+	}
+	l.listed[namespace] = have
+	return have.renewed, nil
+}
+
+// manyHosts is from how many on one list is cheaper than asking one by one.
+const manyHosts = 50
+
+// Fresh tells which of some hosts are there now.
+func (l *Leases) Fresh(ctx context.Context, namespace string, hosts []string) (map[string]bool, error) {
+	if len(hosts) >= manyHosts {
+		l.mu.Lock()
+		delete(l.listed, namespace)
+		l.mu.Unlock()
+		times, err := l.Renewed(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		return l.fresh(times), nil
+	}
+	times := make(map[string]time.Time, len(hosts))
+	for _, name := range hosts {
+		var lease coordinationv1.Lease
+		err := l.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &lease)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("cannot read the Lease of host %s: %w", name, err)
+		}
+		if !apierrors.IsNotFound(err) {
+			times[name] = renewed(&lease)
+		}
+	}
+	return l.fresh(times), nil
+}
+
+func (l *Leases) fresh(times map[string]time.Time) map[string]bool {
+	out := make(map[string]bool, len(times))
+	for name, at := range times {
+		out[name] = l.Clock.Since(at) < LeaseLife
+	}
+	return out
+}
+
+func renewed(l *coordinationv1.Lease) time.Time {
+	if l.Spec.RenewTime == nil {
+		return time.Time{}
+	}
+	return l.Spec.RenewTime.Time
+}

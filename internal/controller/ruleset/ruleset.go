@@ -1,0 +1,307 @@
+// Package ruleset keeps, for every distinct set of groups that some host wears,
+// the Ruleset that the set means and the Rollout that says who runs it.
+//
+// It writes for sets of groups, never for hosts: a rule that changes costs one
+// Ruleset and one Rollout for each set with its group. What does not make sense
+// changes nothing: hosts stay with the last good Ruleset, and nothing that one
+// of them names is deleted.
+package ruleset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/controller/namespaced"
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/profiles"
+)
+
+const (
+	// ruleFold is how long changes of rules are folded: short, since somebody
+	// waits for them; a GitOps tool writes its groups within it.
+	ruleFold = 100 * time.Millisecond
+	// hostFold is how long reports of hosts are folded. 10,000 of them confirm
+	// one Ruleset within seconds, and only their number is of interest.
+	hostFold = time.Second
+	// again is how often a namespace is looked at without an event: Leases end,
+	// and garbage gets old, without one.
+	again = time.Minute
+	// writers is how many writes are under way at once.
+	writers = 8
+)
+
+// Add adds the job to a manager.
+func Add(m manager.Manager) error { return AddWithClock(m, clock.RealClock{}) }
+
+// AddWithClock is Add with another clock to tell the age of things by.
+func AddWithClock(m manager.Manager, now clock.PassiveClock) error {
+	tables, err := profiles.Load()
+	if err != nil {
+		return err
+	}
+	j := &job{
+		client: m.GetClient(), tables: tables, clock: now, spaces: map[string]*space{},
+		leases: &namespaced.Leases{Reader: m.GetAPIReader(), Clock: now},
+	}
+	soon := namespaced.Enqueue(ruleFold, nil)
+	return ctrl.NewControllerManagedBy(m).Named("ruleset").
+		Watches(&v1alpha1.VPC{}, soon).
+		Watches(&v1alpha1.PrefixList{}, soon).
+		Watches(&v1alpha1.SecurityGroup{}, namespaced.Enqueue(ruleFold, groupChanged)).
+		Watches(&v1alpha1.Cluster{}, soon).
+		Watches(&v1alpha1.NodePool{}, soon).
+		Watches(&v1alpha1.Host{}, namespaced.Enqueue(ruleFold, hostMoved)).
+		Watches(&v1alpha1.Host{}, namespaced.Enqueue(hostFold, hostReported)).
+		Watches(&v1alpha1.Ruleset{}, namespaced.Enqueue(hostFold, nil)).
+		Watches(&v1alpha1.Rollout{}, namespaced.Enqueue(hostFold, nil)).
+		Complete(j)
+}
+
+// groupChanged reports whether rules, or whether they make sense, changed.
+func groupChanged(before, now client.Object) bool {
+	a, ok1 := before.(*v1alpha1.SecurityGroup)
+	b, ok2 := now.(*v1alpha1.SecurityGroup)
+	return !ok1 || !ok2 || a.Generation != b.Generation ||
+		refused("", a.Status.Conditions) != refused("", b.Status.Conditions) || pending(a) != pending(b) ||
+		!equality.Semantic.DeepEqual(a.Status.SystemIngress, b.Status.SystemIngress) ||
+		!equality.Semantic.DeepEqual(a.Status.SystemEgress, b.Status.SystemEgress)
+}
+
+// hostMoved reports whether a host wears something else, or has other roles or
+// addresses.
+func hostMoved(before, now client.Object) bool {
+	a, ok1 := before.(*v1alpha1.Host)
+	b, ok2 := now.(*v1alpha1.Host)
+	return !ok1 || !ok2 || a.Generation != b.Generation || convert.HostRefused(a) != convert.HostRefused(b) ||
+		!slices.Equal(a.Status.Addresses, b.Status.Addresses) ||
+		!slices.Equal(a.Status.ObservedRoles, b.Status.ObservedRoles)
+}
+
+// hostReported reports whether a host runs another Ruleset.
+func hostReported(before, now client.Object) bool {
+	a, ok1 := before.(*v1alpha1.Host)
+	b, ok2 := now.(*v1alpha1.Host)
+	return !ok1 || !ok2 || a.Status.RulesetName != b.Status.RulesetName
+}
+
+type job struct {
+	client client.Client
+	leases *namespaced.Leases
+	tables *profiles.Tables
+	clock  clock.PassiveClock
+
+	mu     sync.Mutex
+	spaces map[string]*space
+}
+
+// A space is what is remembered of a namespace between turns. Losing it costs
+// nothing but time.
+type space struct {
+	unworn map[string]time.Time
+	fits   map[string]error
+	held   map[string]string
+}
+
+func (j *job) space(namespace string) *space {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.spaces[namespace]
+	if s == nil {
+		s = &space{fits: map[string]error{}}
+		j.spaces[namespace] = s
+	}
+	return s
+}
+
+// Reconcile brings the Rulesets and Rollouts of a namespace up to date.
+func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	s := j.space(request.Namespace)
+	w, err := j.gather(ctx, request.Namespace, s)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := decide(w)
+	s.tell(ctx, p)
+	s.unworn, s.held = p.unworn, p.held
+	if len(s.fits) > 10*(len(w.rulesets)+100) {
+		s.fits = map[string]error{}
+	}
+	if err := j.write(ctx, p); err != nil {
+		return namespaced.After(err, ruleFold)
+	}
+	if len(w.rollouts)+len(w.rulesets)+len(p.rollouts) == 0 {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{RequeueAfter: again}, nil
+}
+
+func (j *job) gather(ctx context.Context, namespace string, s *space) (*world, error) {
+	objects, err := namespaced.Objects(ctx, j.client, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var rulesets v1alpha1.RulesetList
+	var rollouts v1alpha1.RolloutList
+	if err := namespaced.List(ctx, j.client, namespace, &rulesets); err != nil {
+		return nil, err
+	}
+	if err := namespaced.List(ctx, j.client, namespace, &rollouts); err != nil {
+		return nil, err
+	}
+	w := &world{
+		namespace: namespace, objects: objects, tables: j.tables, rulesets: rulesets.Items, rollouts: rollouts.Items,
+		unworn: s.unworn, fits: s.fits, now: j.clock.Now(),
+	}
+	if len(objects.Hosts) > 0 {
+		w.renewed, err = j.leases.Renewed(ctx, namespace)
+	}
+	return w, err
+}
+
+// tell logs what holds sets back, once.
+func (s *space) tell(ctx context.Context, p *plan) {
+	for name, why := range p.held {
+		if s.held[name] != why {
+			log.FromContext(ctx).Info("no new Ruleset: hosts stay with the last good one", "rollout", name, "why", why)
+		}
+	}
+}
+
+// write writes a plan: what is named before what names it, and the other way
+// round on the way out. Sets do not wait for each other.
+func (j *job) write(ctx context.Context, p *plan) error {
+	made := map[string]*v1alpha1.Ruleset{}
+	for _, r := range p.makeRulesets {
+		made[r.Name] = r
+	}
+	status := map[string]change{}
+	for _, c := range p.statuses {
+		status[c.now.Name] = c
+	}
+	var all writer
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for _, c := range p.rollouts {
+		r, s := made[c.now.Spec.StableRulesetName], status[c.now.Name]
+		delete(made, c.now.Spec.StableRulesetName)
+		delete(status, c.now.Name)
+		group.Go(func() error { return all.set(groupCtx, j.client, r, c, s) })
+	}
+	for _, r := range made { // somebody took it away
+		group.Go(func() error { return all.create(groupCtx, j.client, r) })
+	}
+	for _, c := range status {
+		group.Go(func() error { return all.status(groupCtx, j.client, c) })
+	}
+	err := group.Wait()
+	if err == nil {
+		err = j.drop(ctx, &all, p)
+	}
+	return errors.Join(err, namespaced.CatchUp(ctx, j.client, j.client.Scheme(), all.writes))
+}
+
+func (j *job) drop(ctx context.Context, all *writer, p *plan) error {
+	for _, r := range p.dropRollouts {
+		if err := all.drop(ctx, j.client, r); err != nil {
+			return err
+		}
+	}
+	for _, r := range p.dropRulesets {
+		if err := all.drop(ctx, j.client, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A writer writes, and remembers what. Many may use it at once.
+type writer struct {
+	mu     sync.Mutex
+	writes []namespaced.Write
+}
+
+func (w *writer) note(before, now client.Object) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, namespaced.Write{Before: before, Now: now})
+}
+
+// set writes what one set of groups has: the Ruleset if it is new, the Rollout,
+// and its status if that is another one.
+func (w *writer) set(ctx context.Context, c client.Client, r *v1alpha1.Ruleset, rollout, status change) error {
+	if r != nil {
+		if err := w.create(ctx, c, r); err != nil {
+			return err
+		}
+	}
+	if err := w.save(ctx, c, rollout); err != nil || status.now == nil {
+		return err
+	}
+	status.now.ResourceVersion = rollout.now.ResourceVersion
+	return w.status(ctx, c, change{rollout.now, status.now})
+}
+
+// create makes a Ruleset. One that is there already has the same content, for
+// its name is its content.
+func (w *writer) create(ctx context.Context, c client.Client, r *v1alpha1.Ruleset) error {
+	if err := client.IgnoreAlreadyExists(c.Create(ctx, r)); err != nil {
+		return fmt.Errorf("cannot make the Ruleset of %v: %w", r.Spec.SecurityGroupNames, err)
+	}
+	w.note(nil, r)
+	return nil
+}
+
+func (w *writer) save(ctx context.Context, c client.Client, r change) error {
+	var err error
+	if r.before == nil {
+		err = c.Create(ctx, r.now)
+		w.noteIf(err, nil, r.now)
+	} else {
+		err = c.Update(ctx, r.now)
+		w.noteIf(err, r.before, r.now)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the Rollout of %v: %w", r.now.Spec.SecurityGroupNames, err)
+	}
+	return nil
+}
+
+func (w *writer) status(ctx context.Context, c client.Client, r change) error {
+	err := c.Status().Update(ctx, r.now)
+	w.noteIf(err, r.before, r.now)
+	if err != nil {
+		return fmt.Errorf("cannot write the status of the Rollout of %v: %w", r.now.Spec.SecurityGroupNames, err)
+	}
+	return nil
+}
+
+func (w *writer) noteIf(err error, before, now client.Object) {
+	if err == nil {
+		w.note(before, now)
+	}
+}
+
+// drop deletes an object if it is still the one that was looked at.
+func (w *writer) drop(ctx context.Context, c client.Client, o client.Object) error {
+	uid, version := o.GetUID(), o.GetResourceVersion()
+	err := c.Delete(ctx, o, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("cannot delete %s: %w", o.GetName(), err)
+	}
+	w.note(o, nil)
+	return nil
+}
