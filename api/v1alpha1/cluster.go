@@ -219,7 +219,8 @@ type ClusterSecurityGroup struct {
 	Name Name `json:"name,omitempty"`
 	// Type is the type of group to make; empty means Basic. Never changed.
 	Type GroupType `json:"type,omitempty"`
-	// InnerAccess is that of the group to make, as in a SecurityGroup.
+	// InnerAccess is that of the group to make, as in a SecurityGroup. Once it is
+	// made, the group's own spec says: change it there, and its rules follow.
 	InnerAccess InnerAccess `json:"innerAccess,omitempty"`
 	// Profile is the table of needs that the group is made from, or that an
 	// existing one is judged by. Empty leaves the choice to who asks.

@@ -67,6 +67,7 @@ type NodePoolSecurityGroup struct {
 	// Type asks for a new group of this type. Never changed to the other one.
 	Type GroupType `json:"type,omitempty"`
 	// InnerAccess is that of the new group, as in a SecurityGroup. Only with Type.
+	// Once the group is made, its own spec says.
 	InnerAccess InnerAccess `json:"innerAccess,omitempty"`
 	// Profile is the table that the new group is made from; empty means the
 	// cluster's. Only with Type.

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/testenv"
 )
 
 // A room is a namespace of a test.
@@ -49,7 +50,12 @@ func clientOf(t *testing.T, config *rest.Config) client.WithWatch {
 // control plane goes after the tests.
 func newRoom(t *testing.T) room {
 	t.Helper()
-	r := room{clientOf(t, env.Admin), t, ""}
+	return newRoomOn(t, env)
+}
+
+func newRoomOn(t *testing.T, on *testenv.Env) room {
+	t.Helper()
+	r := room{clientOf(t, on.Admin), t, ""}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "room-"}}
 	if err := r.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)

@@ -4,11 +4,15 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -44,6 +48,31 @@ func jobs() []job {
 	}
 }
 
+// patience is how long the API server may take to tell its kinds. One that has
+// just started says now and then that it does not know.
+const patience = 30 * time.Second
+
+// discover waits until the API server tells our kinds, which the mapper then
+// remembers.
+func discover(ctx context.Context, mapper meta.RESTMapper) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		for _, kind := range []string{
+			v1alpha1.KindVPC, v1alpha1.KindPrefixList, v1alpha1.KindSecurityGroup, v1alpha1.KindCluster,
+			v1alpha1.KindNodePool, v1alpha1.KindHost, v1alpha1.KindAddressSlice, v1alpha1.KindRuleset, v1alpha1.KindRollout,
+		} {
+			if _, last = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.Version); last != nil {
+				return false, nil //nolint:nilerr // asked again
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot find the kinds of %s on the API server: %w", v1alpha1.GroupName, errors.Join(err, last))
+	}
+	return nil
+}
+
 // Run runs every job until the context ends. Only one replica may do so at a
 // time: who calls it sees to that.
 func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
@@ -69,6 +98,9 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 	})
 	if err != nil {
 		return fmt.Errorf("cannot set up the controllers: %w", err)
+	}
+	if err := discover(ctx, m.GetRESTMapper()); err != nil {
+		return err
 	}
 	if err := gather.Index(ctx, m.GetFieldIndexer()); err != nil {
 		return err

@@ -164,16 +164,7 @@ func (s *Server) work(ctx context.Context, api *api, store *etcd) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return install.keep(ctx) })
 	group.Go(func() error { return s.announce(ctx, api.loopback) })
-	group.Go(func() error {
-		// Until then, what the API server says of its kinds is not whole, and a
-		// controller that asks for them would give up.
-		select {
-		case <-s.ready:
-			return s.lead(ctx, api.loopback, store)
-		case <-ctx.Done():
-			return nil
-		}
-	})
+	group.Go(func() error { return s.lead(ctx, api.loopback, store) })
 	return group.Wait()
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -96,7 +97,7 @@ func (r *rig) figure(what string, value any) { r.Logf("FIGURE %-75s %v", what, v
 func start(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, dataDir: t.TempDir(), scheme: runtime.NewScheme()}
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(r.scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -189,6 +190,7 @@ func (r *rig) fill() {
 	})
 	r.each(*hosts, func(n int) error { return r.admin.Create(ctx, hostOf(n)) })
 	made := r.clock.Now()
+	defer r.agentsLive(ctx)
 	r.figure(fmt.Sprintf("making %d groups and %d hosts", *groups, *hosts), made.Sub(began).Round(time.Millisecond))
 	r.wait("all members and sets", func(ctx context.Context) bool {
 		var list v1alpha1.AddressSliceList
@@ -204,6 +206,17 @@ func (r *rig) fill() {
 	})
 	r.figure("from the last host to the last Rollout and AddressSlice", r.clock.Since(made).Round(time.Millisecond))
 	r.figure("writes, all in all", r.writes().minus(before))
+}
+
+// agentsLive makes the Leases of all hosts. Nobody renews them, so that they are
+// good for the rest of the run.
+func (r *rig) agentsLive(ctx context.Context) {
+	r.Helper()
+	r.each(*hosts, func(n int) error {
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: hostName(n), Namespace: namespace}}
+		lease.Spec.RenewTime = &metav1.MicroTime{Time: r.clock.Now().Add(time.Hour)}
+		return r.controller.Create(ctx, lease)
+	})
 }
 
 func hostOf(n int) *v1alpha1.Host {

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -334,21 +335,29 @@ func (r *room) held(want ...string) {
 }
 
 // TestStays checks what changes no membership: hosts of which nothing is known,
-// and groups that are gone while Rulesets name them.
+// and groups that are not there while Rulesets name them.
 func TestStays(t *testing.T) {
-	r := newRoom(t, "web", "db")
+	r := newRoom(t, "web")
 	ruleset := &v1alpha1.Ruleset{Spec: v1alpha1.RulesetSpec{SecurityGroupNames: []string{"other"}, Type: v1alpha1.GroupTypeBasic}}
 	ruleset.Name, ruleset.Namespace = strings.Repeat("a", 40), r.namespace
-	ruleset.Spec.Ingress = []v1alpha1.RulesetRule{{By: "other/ingress/1", Policy: v1alpha1.PolicyAccept, Priority: 1, GroupName: "db"}}
-	ruleset.Spec.Ingress[0].Protocol.Type, ruleset.Spec.Ingress[0].Protocol.StrVal = 1, "ALL"
-	if err := r.us.Create(t.Context(), ruleset); err != nil {
-		t.Fatal(err)
+	ruleset.Spec.Ingress = []v1alpha1.RulesetRule{{
+		By: "other/ingress/1", Policy: v1alpha1.PolicyAccept, Priority: 1, Protocol: intstr.FromString("ALL"), GroupName: "gone",
+	}}
+	orphan := &v1alpha1.AddressSlice{Spec: v1alpha1.AddressSliceSpec{
+		SecurityGroupName: "forgotten", Members: []v1alpha1.MemberAddress{{Address: "10.0.0.9", HostName: "node-9"}},
+	}}
+	orphan.Name, orphan.Namespace = "forgotten-1", r.namespace
+	for _, o := range []client.Object{ruleset, orphan} {
+		if err := r.us.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
 	}
 	lost := host(1, "web")
-	r.make(lost, host(2, "web", "db"))
+	r.make(lost, host(2, "web", "gone"))
 	r.start()
 	r.expect("web", "node-1 10.0.0.1", "node-2 10.0.0.2")
-	r.expect("db", "node-2 10.0.0.2")
+	r.expect("gone", "node-2 10.0.0.2") // hosts ask for it
+	r.expect("forgotten")               // nobody does
 
 	lost.Spec.NodePoolName, lost.Spec.SecurityGroupNames = "nowhere", nil
 	if err := r.admin.Update(t.Context(), lost); err != nil {
@@ -357,24 +366,8 @@ func TestStays(t *testing.T) {
 	r.settle()
 	r.expect("web", "node-1 10.0.0.1", "node-2 10.0.0.2")
 
-	for _, name := range []string{"db", "web"} {
-		g := &v1alpha1.SecurityGroup{}
-		g.Name, g.Namespace = name, r.namespace
-		if err := r.us.Get(t.Context(), client.ObjectKeyFromObject(g), g); err != nil {
-			t.Fatal(err)
-		}
-		no := false
-		g.Status.Protected = &no
-		if err := r.us.Status().Update(t.Context(), g); err != nil {
-			t.Fatal(err)
-		}
-		r.delete(g)
-	}
-	r.expect("web") // nobody enforces it
-	r.settle()
-	r.expect("db", "node-2 10.0.0.2")
 	if err := r.us.Delete(t.Context(), ruleset); err != nil {
 		t.Fatal(err)
 	}
-	r.expect("db")
+	r.expect("gone")
 }

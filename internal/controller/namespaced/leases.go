@@ -10,12 +10,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/internal/identity"
 )
 
 // LeaseLife is how long a host counts as there after its agent last renewed its
 // Lease, which has the host's name and namespace. What the Lease itself says
 // about its duration does not count: a host could claim a year.
-const LeaseLife = 60 * time.Second
+const LeaseLife = identity.LeaseSeconds * time.Second
 
 // listAgainAfter bounds how often all Leases are listed. Watching them would
 // cost a message a renewal, a thousand a second with 10,000 hosts.

@@ -27,6 +27,9 @@ type world struct {
 	renewed map[string]time.Time
 	// unworn is since when nobody wears the set of a Rollout, by its name.
 	unworn map[string]time.Time
+	// counted is when the numbers in the status of a Rollout were written, by its
+	// name, if that was lately.
+	counted map[string]time.Time
 	// fits remembers of Rulesets, by name, what compile said.
 	fits map[string]error
 	now  time.Time
@@ -42,8 +45,10 @@ type plan struct {
 	// held says of sets, by the name of their Rollout, why nothing is made of
 	// them: their hosts stay with what they have.
 	held map[string]string
-	// unworn is the world's, brought up to date.
-	unworn map[string]time.Time
+	// unworn and counted are the world's, brought up to date.
+	unworn, counted map[string]time.Time
+	// countLater is true if numbers changed that were written lately.
+	countLater bool
 }
 
 type change struct{ before, now *v1alpha1.Rollout }
@@ -75,7 +80,8 @@ type decider struct {
 // fits remembers.
 func decide(w *world) *plan {
 	d := decider{
-		world: w, live: convert.ReadNamespace(w.objects), plan: &plan{held: map[string]string{}, unworn: map[string]time.Time{}},
+		world: w, live: convert.ReadNamespace(w.objects),
+		plan:  &plan{held: map[string]string{}, unworn: map[string]time.Time{}, counted: map[string]time.Time{}},
 		hosts: map[string]*v1alpha1.Host{}, groups: map[string]string{}, clusters: map[string]string{}, pools: map[string]string{},
 		has: map[string]*v1alpha1.Ruleset{},
 	}

@@ -93,7 +93,7 @@ func written(w *world, p *plan) {
 	for _, dead := range p.dropRulesets {
 		w.rulesets = slices.DeleteFunc(slices.Clone(w.rulesets), func(r v1alpha1.Ruleset) bool { return r.Name == dead.Name })
 	}
-	w.unworn = p.unworn
+	w.unworn, w.counted = p.unworn, p.counted
 	w.now = w.now.Add(time.Hour)
 }
 
@@ -225,6 +225,47 @@ func TestDecideChanges(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCounting checks that hosts which confirm one by one cost few writes, and
+// the last one of them a write at once.
+func TestCounting(t *testing.T) {
+	w := scene(t)
+	w.renewed = map[string]time.Time{}
+	for n := range 20 {
+		h := w.objects.Hosts[0].DeepCopy()
+		h.Name = fmt.Sprintf("node-%d", n)
+		w.renewed[h.Name] = noon
+		w.objects.Hosts = append(w.objects.Hosts, h)
+	}
+	p := decide(w)
+	written(w, p)
+	var runs string
+	for _, r := range p.rollouts {
+		if len(r.now.Spec.SecurityGroupNames) == 1 {
+			runs = r.now.Spec.StableRulesetName
+		}
+	}
+	w.now = noon
+	var writes []string
+	for n := range 20 {
+		w.now = w.now.Add(time.Second)
+		w.objects.Hosts[3+n].Status.RulesetName = runs
+		p := decide(w)
+		for _, c := range p.statuses {
+			s := &c.now.Status
+			writes = append(writes, fmt.Sprintf("after %d s: %d of %d, %s", n+1, s.Confirmed, s.Hosts, s.Conditions[0].Status))
+		}
+		if later := len(p.statuses) == 0; later != p.countLater {
+			t.Errorf("after %d s: looks again for the numbers: %t, want %t", n+1, p.countLater, later)
+		}
+		at := w.now
+		written(w, p)
+		w.now = at
+	}
+	if diff := cmp.Diff([]string{"after 10 s: 10 of 20, False", "after 20 s: 20 of 20, True"}, writes); diff != "" {
+		t.Errorf("writes: -want +got:\n%s", diff)
 	}
 }
 

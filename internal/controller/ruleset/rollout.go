@@ -32,12 +32,28 @@ func (d *decider) step(s *set, have, now *v1alpha1.Rollout) {
 		d.plan.rollouts = append(d.plan.rollouts, change{have, now})
 	}
 	status := d.status(s, now)
-	if !equality.Semantic.DeepEqual(now.Status, status) {
+	last, counted := d.counted[s.name]
+	switch {
+	case equality.Semantic.DeepEqual(now.Status, status):
+	case counted && d.now.Sub(last) < countEvery && equality.Semantic.DeepEqual(now.Status.Conditions, status.Conditions):
+		d.plan.countLater = true
+		d.plan.counted[s.name] = last
+		return
+	default:
 		now = now.DeepCopy()
 		now.Status = status
 		d.plan.statuses = append(d.plan.statuses, change{have, now})
+		last, counted = d.now, true
+	}
+	if counted && d.now.Sub(last) < countEvery {
+		d.plan.counted[s.name] = last
 	}
 }
+
+// countEvery is how often the numbers in a status are written while its
+// conditions stay: 10,000 hosts that confirm one by one are worth some writes a
+// set, not one each.
+const countEvery = 10 * time.Second
 
 // status counts the hosts that are there, and those of them that run the stable
 // Ruleset.

@@ -111,9 +111,9 @@ type job struct {
 // A space is what is remembered of a namespace between turns. Losing it costs
 // nothing but time.
 type space struct {
-	unworn map[string]time.Time
-	fits   map[string]error
-	held   map[string]string
+	unworn, counted map[string]time.Time
+	fits            map[string]error
+	held            map[string]string
 }
 
 func (j *job) space(namespace string) *space {
@@ -136,7 +136,7 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 	}
 	p := decide(w)
 	s.tell(ctx, p)
-	s.unworn, s.held = p.unworn, p.held
+	s.unworn, s.counted, s.held = p.unworn, p.counted, p.held
 	if len(s.fits) > 10*(len(w.rulesets)+100) {
 		s.fits = map[string]error{}
 	}
@@ -145,6 +145,9 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 	}
 	if len(w.rollouts)+len(w.rulesets)+len(p.rollouts) == 0 {
 		return reconcile.Result{}, nil
+	}
+	if p.countLater {
+		return reconcile.Result{RequeueAfter: countEvery}, nil
 	}
 	return reconcile.Result{RequeueAfter: again}, nil
 }
@@ -164,7 +167,7 @@ func (j *job) gather(ctx context.Context, namespace string, s *space) (*world, e
 	}
 	w := &world{
 		namespace: namespace, objects: objects, tables: j.tables, rulesets: rulesets.Items, rollouts: rollouts.Items,
-		unworn: s.unworn, fits: s.fits, now: j.clock.Now(),
+		unworn: s.unworn, counted: s.counted, fits: s.fits, now: j.clock.Now(),
 	}
 	if len(objects.Hosts) > 0 {
 		w.renewed, err = j.leases.Renewed(ctx, namespace)
