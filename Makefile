@@ -9,7 +9,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 BUILD := -trimpath
 
-.PHONY: help run build build-server test lint generate verify bench bench-scale fuzz fuzz-long cover
+.PHONY: help run build build-server test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ build-server: ## build bin/ringfence-server, with Kubernetes' API server and etc
 test: ## run every test, the seeds of the fuzz targets included
 	@echo "the first time, Kubernetes' API server is compiled for the tests: 4 to 6 minutes on two cores"
 	$(GO) test $(BUILD) ./...
+
+crash: ## kill the server 50 times under load: what it has acknowledged is there afterwards
+	$(GO) test $(BUILD) ./cmd/ringfence-server -run '^TestCrash$$' -crash.kills 50 -timeout 20m -count 1 -v
+
+ha: ## kill one of three etcd members and one of two servers: writes go on, no controller works twice
+	$(GO) test $(BUILD) ./internal/controlplane -run '^TestHA$$' -ha -timeout 10m -count 1 -v
 
 lint: ## run the linters (the first run builds them: a minute or two)
 	@echo "building golangci-lint, if it is not built yet"

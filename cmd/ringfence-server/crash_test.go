@@ -261,7 +261,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		break
 	}
-	for _, part := range []string{"no space left on device", dir} {
+	for _, part := range []string{"ringfence-server: the embedded etcd in " + dir, "no space left on device", "the disk is full; make room"} {
 		if !strings.Contains(server.stderr(), part) {
 			t.Errorf("want %q in its last words:\n%s", part, tail(server.stderr()))
 		}

@@ -11,12 +11,14 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"ringfence.dev/ringfence/api/crds"
@@ -83,6 +85,39 @@ func command() *cobra.Command {
 			return controlplane.Manifests(crds.Files, cmd.OutOrStdout())
 		},
 	})
+	cmd.AddCommand(userCommand())
+	return cmd
+}
+
+func userCommand() *cobra.Command {
+	var dir string
+	var person controlplane.Person
+	cmd := &cobra.Command{
+		Use:   "user NAME --data-dir DIR",
+		Short: "Print a kubeconfig for a person, made with the keys in the data folder",
+		Long: "Prints a kubeconfig for a person, made with the keys in the data folder. It may do nothing until a role\n" +
+			"is bound to its name or one of its groups, and it cannot be revoked: take the bindings away instead.",
+		Example: "  ringfence-server user anna --group devs --data-dir /var/lib/ringfence >anna.kubeconfig\n" +
+			"  kubectl create rolebinding devs -n shop --clusterrole ringfence-editor --group devs",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := settings.Environment(cmd.Flags(), os.LookupEnv); err != nil {
+				return err
+			}
+			person.Name = args[0]
+			text, err := controlplane.UserKubeconfig(dir, person, clock.RealClock{}.Now())
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dir, "data-dir", "", "data folder of the server")
+	f.StringSliceVar(&person.Groups, "group", nil, "group of the person; may be repeated (ringfence:admins: administrators)")
+	f.DurationVar(&person.Life, "ttl", 90*24*time.Hour, "how long the certificate is good for, at most a year")
+	f.StringVar(&person.Server, "server", "", "URL of the API (default: that of admin.kubeconfig)")
 	return cmd
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
@@ -156,5 +157,5 @@ Ctrl-C ends the server and removes its files.
 
 // decode turns an object of the API into one of ours.
 func decode(o *unstructured.Unstructured, into any) error {
-	return converter.FromUnstructured(o.Object, into)
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into)
 }

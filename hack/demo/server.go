@@ -18,10 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/kubeapi"
@@ -33,8 +33,6 @@ const (
 	poll     = 50 * time.Millisecond
 	owner    = "ringfence-demo"
 )
-
-var converter = runtime.DefaultUnstructuredConverter
 
 // A plane is a control plane in a process of its own.
 type plane struct {
@@ -49,7 +47,7 @@ type plane struct {
 // startServer runs the program until it is ready.
 func startServer(ctx context.Context, program, dir string) (*plane, error) {
 	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig"), ended: make(chan error, 1)}
-	log, err := os.Create(s.log) //nolint:gosec // G304: in the folder that we made
+	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +55,8 @@ func startServer(ctx context.Context, program, dir string) (*plane, error) {
 	s.process = exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0") //nolint:gosec,noctx // G204: what we have built; it is stopped gently
 	s.process.Stdout, s.process.Stderr = log, log
 	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it when we are done
-	began := time.Now()
+	watch := clock.RealClock{}                                  // for a figure to print, and patience
+	began := watch.Now()
 	if err := s.process.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the server: %w", err)
 	}
@@ -65,7 +64,7 @@ func startServer(ctx context.Context, program, dir string) (*plane, error) {
 	if err := s.untilReady(ctx); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
-	s.startup = time.Since(began)
+	s.startup = watch.Since(began)
 	return s, nil
 }
 
@@ -97,7 +96,7 @@ func (s *plane) stop() error {
 	select {
 	case err := <-s.ended:
 		return err
-	case <-time.After(patience):
+	case <-clock.RealClock{}.After(patience):
 		return errors.Join(errors.New("the server does not end"), s.process.Process.Kill())
 	}
 }

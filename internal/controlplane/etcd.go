@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -86,8 +89,37 @@ func embeddedConfig(dir string, certs *pki) *embed.Config {
 	// full disk for one, it says above that level; what does not, the API server
 	// says.
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapcore.NewCore(
-		zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.DPanicLevel)))
+		zapcore.NewConsoleEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.DPanicLevel),
+		zap.WithFatalHook(lastWords{dir, os.Stderr})))
 	return c
+}
+
+// lastWords is what is said when etcd cannot go on, such as on a full disk: it
+// ends the process then, since it must not acknowledge what it cannot keep.
+type lastWords struct {
+	dir string
+	to  io.Writer
+}
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (l lastWords) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
+	_, _ = fmt.Fprintln(l.to, "ringfence-server:", l.say(entry.Message, fields))
+	os.Exit(1) //nolint:revive // deep-exit: zap calls this instead of exiting itself
+}
+
+func (l lastWords) say(message string, fields []zapcore.Field) string {
+	words := []string{"the embedded etcd in " + l.dir + " cannot go on", message}
+	for _, f := range fields {
+		err, ok := f.Interface.(error)
+		if !ok {
+			continue
+		}
+		words = append(words, err.Error())
+		if errors.Is(err, syscall.ENOSPC) {
+			words = append(words, "the disk is full; make room and start the server again, nothing that it has acknowledged is lost")
+		}
+	}
+	return strings.Join(words, ": ")
 }
 
 // wait returns when the embedded etcd has failed or the context has ended.

@@ -12,6 +12,9 @@ import (
 var env *testenv.Env
 
 func TestMain(m *testing.M) {
+	if act() {
+		return
+	}
 	os.Exit(testenv.Main(m, config(), &env))
 }
 

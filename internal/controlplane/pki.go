@@ -191,9 +191,23 @@ func (i issuer) files(file string) pair {
 	return pair{certFile: filepath.Join(i.dir, file+".crt"), keyFile: filepath.Join(i.dir, file+".key")}
 }
 
-// make signs want with by, or with its own key where by is nil. The key is
-// written first: a certificate on disk means that its key is there.
+// make signs and writes. The key is written first: a certificate on disk means
+// that its key is there.
 func (i issuer) make(file string, by *pair, want *x509.Certificate, life time.Duration) (pair, error) {
+	p, err := i.sign(by, want, life)
+	if err != nil {
+		return pair{}, err
+	}
+	files := i.files(file)
+	p.certFile, p.keyFile = files.certFile, files.keyFile
+	if err := writeFile(p.keyFile, p.keyPEM, 0o600); err != nil {
+		return pair{}, err
+	}
+	return p, writeFile(p.certFile, bytes.Clone(p.certPEM), 0o644)
+}
+
+// sign signs want with by, or with its own key where by is nil.
+func (i issuer) sign(by *pair, want *x509.Certificate, life time.Duration) (pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return pair{}, err
@@ -204,8 +218,7 @@ func (i issuer) make(file string, by *pair, want *x509.Certificate, life time.Du
 		return pair{}, err
 	}
 	want.NotBefore, want.NotAfter = i.now.Add(-backdate), i.now.Add(life)
-	p := i.files(file)
-	p.key = key
+	p := pair{key: key}
 	if by == nil {
 		by = &pair{cert: want, key: key}
 	}
@@ -222,8 +235,5 @@ func (i issuer) make(file string, by *pair, want *x509.Certificate, life time.Du
 	}
 	p.certPEM = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), chain(by, want)...)
 	p.keyPEM = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
-	if err := writeFile(p.keyFile, p.keyPEM, 0o600); err != nil {
-		return pair{}, err
-	}
-	return p, writeFile(p.certFile, bytes.Clone(p.certPEM), 0o644)
+	return p, nil
 }

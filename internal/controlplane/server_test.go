@@ -60,6 +60,7 @@ func kubeconfig(t *testing.T, dir string) *rest.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.QPS = -1 // not the client is tested
 	return config
 }
 

@@ -58,7 +58,7 @@ func (r *reader) watch(ctx context.Context, tell func(error)) error {
 func (r *reader) look(ctx context.Context) error {
 	lists, err := r.discovery.ServerPreferredResources()
 	if err != nil && len(lists) == 0 {
-		return nil //nolint:nilerr // not serving yet, which others tell
+		return nil // not serving yet, which others tell
 	}
 	var broken []error
 	for _, list := range lists {

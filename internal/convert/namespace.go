@@ -227,15 +227,9 @@ func (n *Namespace) dress(w *Wearer, h *host, o *v1alpha1.Host) {
 				w.Unknown = n.openPools[p.Name]
 			}
 		}
-	case h.Cluster != "":
-		c, ok := n.clusters[h.Cluster]
-		switch {
-		case !ok:
+	case h.Cluster != "": // without a pool it wears its own groups only
+		if _, ok := n.clusters[h.Cluster]; !ok {
 			w.Unknown = fmt.Sprintf("there is no Cluster %s", h.Cluster)
-		case c.Status.SecurityGroupName == "":
-			w.Unknown = fmt.Sprintf("it is not known yet which group cluster %s has", h.Cluster)
-		default:
-			groups = slices.Concat(groups, []string{c.Status.SecurityGroupName})
 		}
 	}
 	w.Unknown = cmp.Or(w.Unknown, HostRefused(o))

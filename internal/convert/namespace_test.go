@@ -84,15 +84,9 @@ func TestWearers(t *testing.T) {
 			want: []string{"a: [shop web] [10.0.0.1]"},
 		},
 		"Cluster": {
-			reason: "without a pool, that of the cluster",
-			hosts:  []*v1alpha1.Host{liveHost("a", func(h *v1alpha1.Host) { h.Spec.ClusterName = "shop" })},
-			want:   []string{"a: [shop] []"},
-		},
-		"ClusterPending": {
-			reason: "a group that is being made is not no group",
-			hosts:  []*v1alpha1.Host{liveHost("a", func(h *v1alpha1.Host) { h.Spec.ClusterName = "shop" })},
-			change: func(o *convert.NamespaceObjects) { o.Clusters[0].Status.SecurityGroupName = "" },
-			want:   []string{"a: it is not known yet which group cluster shop has"},
+			reason: "without a pool, its own groups only, as in files",
+			hosts:  []*v1alpha1.Host{liveHost("a", func(h *v1alpha1.Host) { h.Spec.ClusterName, h.Spec.SecurityGroupNames = "shop", []string{"web"} })},
+			want:   []string{"a: [web] []"},
 		},
 		"ClusterMissing": {
 			reason: "nor is that of a cluster that is not there", want: []string{"a: there is no Cluster blog"},

@@ -185,8 +185,8 @@ func TestWhoseAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.start()
-	r.expect("shop", "node-1 10.0.0.1", "node-1 10.0.0.101", "node-2 10.0.0.2", "node-3 10.0.0.3", "node-4 10.0.0.4")
-	r.expect("web", "node-4 10.0.0.4")
+	r.expect("shop", "node-1 10.0.0.1", "node-1 10.0.0.101", "node-2 10.0.0.2", "node-3 10.0.0.3")
+	r.expect("web", "node-4 10.0.0.4") // of the cluster, and of no pool
 }
 
 // TestWrites checks that a host costs writes for the groups that it wears, and

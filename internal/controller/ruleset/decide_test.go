@@ -63,6 +63,9 @@ func scene(tb testing.TB) *world {
 	}}
 	shop.Name, shop.Status.SecurityGroupName = "shop", "db"
 	host := func(name, clusterName string, groups ...string) *v1alpha1.Host {
+		if clusterName != "" {
+			groups = append(groups, "db") // of its pool, elsewhere
+		}
 		h := &v1alpha1.Host{Spec: v1alpha1.HostSpec{ClusterName: clusterName, SecurityGroupNames: groups}}
 		h.Name = name
 		return h
