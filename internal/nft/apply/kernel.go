@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,8 +9,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
@@ -55,10 +52,6 @@ func (k *Kernel) dial() error {
 	}
 	k.conn = conn
 	return nil
-}
-
-func enlarge(c *netlink.Conn) error {
-	return errors.Join(force(c, unix.SO_SNDBUFFORCE), force(c, unix.SO_RCVBUFFORCE))
 }
 
 // Close closes the socket. What is enforced stays.
