@@ -266,6 +266,8 @@ type Node struct {
 	Counted bool
 	Maps    []Map
 	Rules   []Rule
+	// Comment is kept with the first rule; empty for none.
+	Comment string
 	// Hook makes it a base chain; nil for others.
 	Hook *Hook
 }
@@ -283,8 +285,12 @@ func (n *Node) write(w *strings.Builder) {
 	if n.Hook != nil {
 		fmt.Fprintf(w, "\t\ttype filter hook %s priority %d; policy accept;\n", n.Hook.Name, n.Hook.Priority)
 	}
-	for _, r := range n.Rules {
-		fmt.Fprintf(w, "\t\t%s\n", r)
+	for i, r := range n.Rules {
+		text := r.String()
+		if i == 0 && n.Comment != "" {
+			text += fmt.Sprintf(" comment %q", n.Comment)
+		}
+		fmt.Fprintf(w, "\t\t%s\n", text)
 	}
 	w.WriteString("\t}\n")
 }

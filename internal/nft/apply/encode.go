@@ -131,6 +131,8 @@ func lookup(r nft.Lookup) []expr.Any {
 	if f.family != 0 {
 		out = append(out, meta(expr.MetaKeyNFPROTO), equal(f.family))
 	}
+	// Without the family that nft adds to an ICMP type: the walk knows no
+	// family of a protocol either.
 	if f.protocol != 0 {
 		out = append(out, meta(expr.MetaKeyL4PROTO), equal(f.protocol))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
@@ -117,7 +118,7 @@ func (k *Kernel) makeNode(n *nft.Node) error {
 		hook(c, n.Hook)
 	}
 	k.conn.AddChain(c)
-	k.addRules(c, n.Rules, nil)
+	k.addRules(c, n)
 	k.messages += 2 + len(n.Maps)
 	return nil
 }
@@ -133,8 +134,12 @@ func hook(c *nftables.Chain, h *nft.Hook) {
 	c.Policy = &policy
 }
 
-func (k *Kernel) addRules(c *nftables.Chain, rules []nft.Rule, comment []byte) {
-	for _, r := range rules {
+func (k *Kernel) addRules(c *nftables.Chain, n *nft.Node) {
+	var comment []byte
+	if n.Comment != "" {
+		comment = userdata.AppendString(nil, userdata.TypeComment, n.Comment)
+	}
+	for _, r := range n.Rules {
 		k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: c, Exprs: expressions(r), UserData: comment})
 		comment = nil
 		k.messages++

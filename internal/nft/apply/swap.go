@@ -168,14 +168,11 @@ func (k *Kernel) Confirm(version string) error {
 		t := nft.Trampoline(d, version)
 		c := k.chain(t.Name)
 		k.conn.FlushChain(c)
-		k.addRules(c, t.Rules, userdata.AppendString(nil, userdata.TypeComment, confirmedPrefix+version))
+		k.addRules(c, &t)
 		k.conn.FlushSet(k.set(&t.Maps[0]))
 	}
 	return k.commit("confirm version " + version)
 }
-
-// confirmedPrefix begins the comment on a trampoline's first rule.
-const confirmedPrefix = "version "
 
 // A State is where the trampolines lead.
 type State struct {
@@ -199,7 +196,7 @@ func (k *Kernel) State() (State, error) {
 	}
 	if len(list) > 0 {
 		comment, _ := userdata.GetString(list[0].UserData, userdata.TypeComment)
-		out.Confirmed, _ = strings.CutPrefix(strings.TrimRight(comment, "\x00"), confirmedPrefix)
+		out.Confirmed, _ = strings.CutPrefix(strings.TrimRight(comment, "\x00"), nft.Comment(""))
 	}
 	trial, err := k.conn.GetSetElements(k.set(&nft.Trampoline(rules.Ingress, "").Maps[0]))
 	if err != nil {
