@@ -241,6 +241,20 @@ func (c *Compiler) signatures(d rules.Direction, members *rules.Membership) ([2]
 	return out, nil
 }
 
+// ruleAt names the last rule that is tried for some peer by its address.
+func (c *Compiler) ruleAt(d rules.Direction, at flowset.Addr, s flowset.Space) string {
+	list := c.in.Ruleset.Rules(d)
+	for i := len(list) - 1; i >= 0; i-- {
+		for _, p := range list[i].Prefixes {
+			r := flowset.RangeOf(p)
+			if flowset.SpaceOf(p.Addr()) == s && r.First.Compare(at) <= 0 && at.Compare(r.Last) <= 0 {
+				return list[i].String()
+			}
+		}
+	}
+	return "none"
+}
+
 func peerKey(d rules.Direction, s flowset.Space) Key {
 	return [...][2]Key{rules.Ingress: {Source4, Source6}, rules.Egress: {Destination4, Destination6}}[d][s]
 }
@@ -265,7 +279,7 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		}
 		target, err := c.class(d, s, kids[i])
 		if err != nil {
-			return n, err
+			return n, fmt.Errorf("%w; the first too many is %s, which rule %s tells apart", err, key.value(span.First), c.ruleAt(d, span.First, s))
 		}
 		ranges.Elements = append(ranges.Elements, Element{span, target})
 	}

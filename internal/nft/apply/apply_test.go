@@ -159,6 +159,36 @@ func TestNoUplink(t *testing.T) {
 	}
 }
 
+// TestUplinks: only what comes by an uplink is judged.
+func TestUplinks(t *testing.T) {
+	st := newStand(t)
+	v := st.version(group(80))
+	st.check(st.kernel.Build(v, []string{uplink, "eth9"}))
+	st.check(st.kernel.Confirm(v.Name))
+	st.wantPasses("two uplinks", true, false)
+	st.check(st.kernel.SetUplinks([]string{"eth9", "eth8"}))
+	if !st.passesUnjudged(443) {
+		t.Error("what comes by no uplink is judged")
+	}
+	st.check(st.kernel.SetUplinks([]string{uplink}))
+	st.wantPasses("one uplink", true, false)
+	st.wantNoDrift(v)
+	if err := st.kernel.SetUplinks(nil); err == nil {
+		t.Error("no uplink at all is accepted")
+	}
+}
+
+// passesUnjudged is passes for one port, where no leaf counts.
+func (st *stand) passesUnjudged(port uint16) bool {
+	st.t.Helper()
+	st.witness.forget()
+	p := packet{id: 9, hopLimit: 64, flow: rules.Flow{
+		Protocol: rules.TCP, Local: netip.MustParseAddr("10.0.0.1"), Remote: netip.MustParseAddr("10.9.9.9"), Port: port, SourcePort: 1024, HasSourcePort: true,
+	}}
+	st.check(st.sender.send(&p))
+	return st.wait(func() bool { return st.witness.passed()[9] })
+}
+
 // TestLeavesAreShared: a rule that stays keeps its count over a swap.
 func TestLeavesAreShared(t *testing.T) {
 	st := newStand(t)

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -94,6 +95,41 @@ func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) erro
 		}
 	}
 	return nil
+}
+
+// SetUplinks makes these interfaces the ones whose traffic is judged, in one
+// transaction. Build must have made the table. It is an error to name none.
+func (k *Kernel) SetUplinks(uplinks []string) error {
+	if len(uplinks) == 0 {
+		return errors.New("no uplink: nothing would be judged; name one")
+	}
+	s := k.uplinkSet()
+	live, err := k.conn.GetSetElements(s)
+	if err != nil {
+		return fmt.Errorf("cannot read set %s: %w", nft.UplinkSet, err)
+	}
+	var add, remove []nftables.SetElement
+	for _, u := range uplinks {
+		has := func(e nftables.SetElement) bool { return bytes.Equal(e.Key, interfaceKey(u)) }
+		if !slices.ContainsFunc(live, has) {
+			add = append(add, nftables.SetElement{Key: interfaceKey(u)})
+		}
+	}
+	for _, e := range live {
+		if !slices.ContainsFunc(uplinks, func(u string) bool { return bytes.Equal(e.Key, interfaceKey(u)) }) {
+			remove = append(remove, nftables.SetElement{Key: e.Key})
+		}
+	}
+	if len(add) > 0 {
+		err = errors.Join(err, k.conn.SetAddElements(s, add))
+	}
+	if len(remove) > 0 {
+		err = errors.Join(err, k.conn.SetDeleteElements(s, remove))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot change set %s: %w", nft.UplinkSet, err)
+	}
+	return k.commit("change the uplinks")
 }
 
 // interfaceKey is an interface's name as the kernel compares it.
