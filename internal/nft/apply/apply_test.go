@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +158,34 @@ func TestNoUplink(t *testing.T) {
 	if s, err := st.kernel.State(); err != nil || s != (apply.State{}) {
 		t.Errorf("state %+v, %v; want none", s, err)
 	}
+}
+
+// TestProbe: this kernel can do it all, and nothing is left behind.
+func TestProbe(t *testing.T) {
+	st := newStand(t)
+	for range 2 {
+		if err := st.kernel.Probe(); err != nil {
+			t.Errorf("Probe: %v", err)
+		}
+	}
+	tables, err := st.witness.conn.ListTables()
+	st.check(err)
+	if len(tables) != 1 {
+		t.Errorf("%d tables, want the witness's alone", len(tables))
+	}
+	// A table in the way is what makes the first part fail here.
+	table := st.witness.conn.AddTable(&nftables.Table{Name: "ringfence-probe", Family: nftables.TableFamilyINet})
+	policy := nftables.ChainPolicyAccept
+	st.witness.conn.AddChain(&nftables.Chain{Table: table, Name: "leaf", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+	st.witness.conn.AddChain(&nftables.Chain{Table: table, Name: "hook", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+	st.witness.flush()
+	if err := st.kernel.Probe(); err == nil || !strings.Contains(err.Error(), "interval map") {
+		t.Errorf("Probe of a table in the way: %v, want what could not be done", err)
+	}
+	v := st.version(group(80))
+	st.check(st.kernel.Build(v, []string{uplink}))
+	st.check(st.kernel.Confirm(v.Name))
+	st.wantNoDrift(v)
 }
 
 // TestUplinks: only what comes by an uplink is judged.

@@ -70,10 +70,7 @@ func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
 // foundation makes what all versions share.
 func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) error {
 	k.conn.AddTable(k.table)
-	k.conn.AddObj(&nftables.NamedObj{
-		Table: k.table, Name: nft.LogLimit, Type: nftables.ObjTypeLimit,
-		Obj: &expr.Limit{Type: expr.LimitTypePkts, Rate: nft.LogRate, Unit: expr.LimitTimeSecond, Burst: nft.LogBurst},
-	})
+	k.logLimit()
 	if !sets[nft.UplinkSet] {
 		if len(uplinks) == 0 {
 			return errors.New("no uplink: nothing would be judged; name one")
@@ -95,6 +92,13 @@ func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) erro
 		}
 	}
 	return nil
+}
+
+func (k *Kernel) logLimit() {
+	k.conn.AddObj(&nftables.NamedObj{
+		Table: k.table, Name: nft.LogLimit, Type: nftables.ObjTypeLimit,
+		Obj: &expr.Limit{Type: expr.LimitTypePkts, Rate: nft.LogRate, Unit: expr.LimitTimeSecond, Burst: nft.LogBurst},
+	})
 }
 
 // SetUplinks makes these interfaces the ones whose traffic is judged, in one
