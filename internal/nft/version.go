@@ -27,7 +27,8 @@ type Version struct {
 	// IPv6, then egress. Each has two maps: the members, and the ranges of
 	// addresses for what is no member.
 	Dispatch []Node
-	// Base has the two base chains that lead to the policies; the same for most versions.
+	// Base has the two base chains that lead to the policies, and before them
+	// what they need; the same for most versions.
 	Base []Node
 }
 
@@ -43,12 +44,12 @@ func Policy(d rules.Direction) string { return short[d] + "_policy" }
 func TrialMap(d rules.Direction) string { return short[d] + "_trial" }
 
 // Trampoline returns the chain of a direction that leads to a version; ""
-// leads nowhere, which lets everything pass.
+// leads nowhere, which lets everything pass. While there is a trial, TrialRule
+// comes first.
 func Trampoline(d rules.Direction, version string) Node {
 	n := Node{
-		Name:  Policy(d),
-		Maps:  []Map{{Name: TrialMap(d), Key: Family, Timeout: true}},
-		Rules: []Rule{Lookup{Family, TrialMap(d)}},
+		Name: Policy(d),
+		Maps: []Map{{Name: TrialMap(d), Key: Family, Timeout: true}},
 	}
 	if version != "" {
 		n.Comment = Comment(version)
@@ -58,6 +59,9 @@ func Trampoline(d rules.Direction, version string) Node {
 	}
 	return n
 }
+
+// TrialRule asks the map of the trial.
+func TrialRule(d rules.Direction) Rule { return Lookup{Family, TrialMap(d)} }
 
 // Nodes returns all nodes of v in the order in which they can be made.
 func (v *Version) Nodes() []*Node {

@@ -177,7 +177,7 @@ func (k *Kernel) present() (chains, sets map[string]bool, err error) {
 
 // kinds are the kinds of nodes, by how their names begin, but for leaves: what
 // comes first may refer to what comes later, never the other way round.
-var kinds = []string{"base", "v", "proto", "port", "type", "member", "sport"} //nolint:gochecknoglobals // a constant
+var kinds = []string{"base", "related", "v", "proto", "port", "type", "member", "sport"} //nolint:gochecknoglobals // a constant
 
 func order(name string) int {
 	kind, _, _ := strings.Cut(name, "_")

@@ -154,6 +154,13 @@ func (k *Kernel) Trial(version string, timeout time.Duration) error {
 		t := nft.Trampoline(d, version)
 		s := k.set(&t.Maps[0])
 		k.conn.FlushSet(s)
+		asked, err := k.trialRule(d)
+		if err != nil {
+			return err
+		}
+		if asked == nil {
+			k.conn.InsertRule(&nftables.Rule{Table: k.table, Chain: k.chain(t.Name), Exprs: expressions(nft.TrialRule(d))})
+		}
 		for _, e := range trialElements(d, version) {
 			list := elements(&t.Maps[0], e)
 			list[0].Timeout = timeout
@@ -180,10 +187,30 @@ func trialElements(d rules.Direction, version string) []nft.Element {
 	return out
 }
 
+// trialRule returns the rule of a trampoline that asks for the trial; nil if
+// there is none.
+func (k *Kernel) trialRule(d rules.Direction) (*nftables.Rule, error) {
+	list, err := k.conn.GetRules(k.table, k.chain(nft.Policy(d)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read chain %s: %w", nft.Policy(d), err)
+	}
+	if len(list) > 0 && sameRule(list[0].Exprs, expressions(nft.TrialRule(d))) {
+		return list[0], nil
+	}
+	return nil, nil
+}
+
 // EndTrial goes back to the confirmed version at once.
 func (k *Kernel) EndTrial() error {
 	for _, d := range directions {
 		k.conn.FlushSet(k.set(&nft.Trampoline(d, "").Maps[0]))
+		r, err := k.trialRule(d)
+		if err == nil && r != nil {
+			err = k.conn.DelRule(r)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot end the trial: %w", err)
+		}
 	}
 	return k.commit("end the trial")
 }
@@ -234,9 +261,11 @@ func (k *Kernel) State() (State, error) {
 	if err != nil {
 		return out, fmt.Errorf("cannot read chain %s: %w", nft.Policy(rules.Ingress), err)
 	}
-	if len(list) > 0 {
-		comment, _ := userdata.GetString(list[0].UserData, userdata.TypeComment)
-		out.Confirmed, _ = strings.CutPrefix(strings.TrimRight(comment, "\x00"), nft.Comment(""))
+	for _, r := range list {
+		comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+		if version, ok := strings.CutPrefix(strings.TrimRight(comment, "\x00"), nft.Comment("")); ok {
+			out.Confirmed = version
+		}
 	}
 	trial, err := k.conn.GetSetElements(k.set(&nft.Trampoline(rules.Ingress, "").Maps[0]))
 	if err != nil {
