@@ -336,4 +336,10 @@ func TestLargeMaps(t *testing.T) {
 	if got := len(v.Dispatch[0].Maps[0].Elements); got != n {
 		t.Errorf("%d members laid out, want %d", got, n)
 	}
+	gone := v.Dispatch[0].Maps[0]
+	at := gone.Elements[n/2].Range.First
+	st.check(st.kernel.Move(nil, []nft.Move{{Map: gone.Name, Key: gone.Key, Address: at, From: gone.Elements[n/2].Goto}}))
+	if err := st.kernel.Verify(v); err == nil || !strings.Contains(err.Error(), "19999 elements") {
+		t.Errorf("Verify with one of %d members lost: %v", n, err)
+	}
 }

@@ -146,13 +146,14 @@ func load(k nft.Key) []expr.Any {
 
 // key returns a value of a map as the kernel has it.
 func key(k nft.Key, a flowset.Addr) []byte {
-	switch fieldOf(k).datatype.Bytes {
-	case 1:
+	switch k {
+	case nft.Family, nft.L4Protocol, nft.ICMPType, nft.ICMPv6Type:
 		return []byte{byte(a.Lo)} //nolint:gosec // a key of one byte
-	case 2: //nolint:mnd // bytes of a port
+	case nft.DestinationPort, nft.SourcePort:
 		return []byte{byte(a.Lo >> 8), byte(a.Lo)} //nolint:gosec // a key of two bytes
-	case 4: //nolint:mnd // bytes of an IPv4 address
+	case nft.Source4, nft.Destination4:
 		return a.In4().AsSlice()
+	case nft.Source6, nft.Destination6:
 	}
 	return a.In6().AsSlice()
 }

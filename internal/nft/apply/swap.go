@@ -23,10 +23,18 @@ var ErrTrialOver = errors.New("the trial is over: packets take the confirmed ver
 
 var directions = []rules.Direction{rules.Ingress, rules.Egress} //nolint:gochecknoglobals // a constant
 
-// Build makes what v needs and the kernel does not have. No packet takes it
+// Build is Load and then Verify: the first of the four transactions.
+func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
+	if err := k.Load(v, uplinks); err != nil {
+		return err
+	}
+	return k.Verify(v)
+}
+
+// Load makes what v needs and the kernel does not have. No packet takes it
 // yet. Uplinks are used if the table has none so far; it is an error if there
 // would be none at all.
-func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
+func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 	chains, sets, err := k.present()
 	if err != nil {
 		return err
@@ -38,10 +46,7 @@ func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
 	for i := range v.Base {
 		nodes = append(nodes, &v.Base[i])
 	}
-	if err := k.make(nodes, chains); err != nil {
-		return err
-	}
-	return k.verify(v.Dispatch)
+	return k.make(nodes, chains)
 }
 
 func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
