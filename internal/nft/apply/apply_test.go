@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
@@ -279,7 +280,8 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestDrift changes the table by hand in every way, and wants to be told.
+// TestDrift changes the table by hand in every way, wants to be told, and
+// wants it repaired.
 func TestDrift(t *testing.T) {
 	st := newStand(t)
 	v := st.version(group(80))
@@ -290,9 +292,17 @@ func TestDrift(t *testing.T) {
 		"Rule":    func() { conn.FlushChain(&nftables.Chain{Table: table, Name: v.Dispatch[0].Name}) },
 		"Base":    func() { conn.FlushChain(&nftables.Chain{Table: table, Name: v.Base[0].Name}) },
 		"Element": func() { conn.FlushSet(&nftables.Set{Table: table, Name: port.Name}) },
-		"More":    func() { conn.AddChain(&nftables.Chain{Table: table, Name: "mine"}) },
-		"Policy":  func() { conn.FlushChain(&nftables.Chain{Table: table, Name: nft.Policy(rules.Ingress)}) },
-		"Table":   func() { conn.DelTable(table) },
+		"Verdict": func() {
+			s := &nftables.Set{Table: table, Name: v.Dispatch[0].Maps[1].Name, IsMap: true, Interval: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+			st.check(conn.SetAddElements(s, []nftables.SetElement{
+				{Key: []byte{192, 0, 2, 0}, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Dispatch[1].Name}},
+				{Key: []byte{192, 0, 2, 9}, IntervalEnd: true},
+			}))
+		},
+		"BaseGone": func() { conn.DelChain(&nftables.Chain{Table: table, Name: v.Base[1].Name}) },
+		"More":     func() { conn.AddChain(&nftables.Chain{Table: table, Name: "mine"}) },
+		"Policy":   func() { conn.FlushChain(&nftables.Chain{Table: table, Name: nft.Policy(rules.Ingress)}) },
+		"Table":    func() { conn.DelTable(table) },
 	} {
 		st.check(st.kernel.Uninstall())
 		st.check(st.kernel.Build(v, []string{uplink}))
@@ -303,6 +313,9 @@ func TestDrift(t *testing.T) {
 		if drift, err := st.kernel.Drift(v); err != nil || len(drift) != 1 {
 			t.Errorf("%s: drift %q, %v; want one line", name, drift, err)
 		}
+		st.check(st.kernel.Repair(v, []string{uplink}))
+		st.wantNoDrift(v)
+		st.wantPasses(name+" repaired", true, false)
 	}
 }
 

@@ -28,15 +28,7 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 	}
 	delete(sets, nft.UplinkSet)
 	var out []string
-	nodes := v.Nodes()
-	for i := range v.Base {
-		nodes = append(nodes, &v.Base[i])
-	}
-	for _, d := range directions {
-		t := nft.Trampoline(d, v.Name)
-		nodes = append(nodes, &t)
-	}
-	for _, n := range nodes {
+	for _, n := range k.confirmed(v) {
 		delete(chains, n.Name)
 		different, err := k.nodeDrift(n, sets)
 		if err != nil {

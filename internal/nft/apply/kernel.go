@@ -186,5 +186,3 @@ func order(name string) int {
 	}
 	return len(kinds)
 }
-
-func isLeaf(name string) bool { return order(name) == len(kinds) }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +33,8 @@ func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
 }
 
 // Load makes what v needs and the kernel does not have. No packet takes it
-// yet. Uplinks are used if the table has none so far; it is an error if there
+// yet, unless v is in force: then members that came and went since it was laid
+// out, by another process, are brought up to date. Uplinks are used if the table has none so far; it is an error if there
 // would be none at all.
 func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 	chains, sets, err := k.present()
@@ -46,7 +48,26 @@ func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 	for i := range v.Base {
 		nodes = append(nodes, &v.Base[i])
 	}
-	return k.make(nodes, chains)
+	was := maps.Clone(chains)
+	if err := k.make(nodes, chains); err != nil {
+		return err
+	}
+	return k.syncMembers(v, was)
+}
+
+// syncMembers brings the members of a version that was in the kernel already
+// up to date: they are the one thing that its name says nothing about.
+func (k *Kernel) syncMembers(v *nft.Version, was map[string]bool) error {
+	for i := range v.Dispatch {
+		n := &v.Dispatch[i]
+		if !was[n.Name] {
+			continue
+		}
+		if err := k.syncMap(k.set(&n.Maps[0]), &n.Maps[0]); err != nil {
+			return err
+		}
+	}
+	return k.commit("bring members up to date")
 }
 
 func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
@@ -316,6 +337,13 @@ func (k *Kernel) Delete(keep ...*nft.Version) error {
 }
 
 func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
+	if len(chains)+len(sets) == 0 {
+		return nil
+	}
+	counters, err := k.Tallies()
+	if err != nil {
+		return err
+	}
 	names := make([]string, 0, len(chains))
 	for name := range chains {
 		names = append(names, name)
@@ -326,17 +354,21 @@ func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
 		k.messages++
 		for _, set := range []string{name, name + "_members", name + "_ranges"} {
 			if sets[set] {
+				delete(sets, set)
 				k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
 				k.messages++
 			}
 		}
-		if isLeaf(name) {
+		if _, ok := counters[name]; ok {
 			k.conn.DeleteObject(&nftables.NamedObj{Table: k.table, Name: name, Type: nftables.ObjTypeCounter})
 			k.messages++
 		}
 		if err := k.commitLarge("delete chain " + name); err != nil {
 			return err
 		}
+	}
+	for _, set := range slices.Sorted(maps.Keys(sets)) { // of a chain that somebody deleted
+		k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
 	}
 	k.known = nil
 	return k.commit("delete the old version")
