@@ -99,15 +99,18 @@ func (in *Input) fingerprint() string {
 	return hex.EncodeToString(sum[:5])
 }
 
-// baseChains returns the two base chains, named by their content.
+// baseChains returns the two base chains, named by their content, after the
+// chain that both ask about related packets.
 func (c *Compiler) baseChains() []Node {
-	var out []Node
+	related := Node{Rules: []Rule{AcceptProtocol{uint8(rules.ICMP)}, AcceptProtocol{uint8(rules.ICMPv6)}}}
+	related.Name = "related_" + related.hash()
+	out := []Node{related}
 	for _, d := range sides {
 		n := Node{Hook: &Hook{"prerouting", -160}}
 		if d == rules.Egress {
 			n.Hook = &Hook{"postrouting", 150}
 		}
-		n.Rules = []Rule{AcceptForeign{d == rules.Egress}, AcceptEstablished{}, AcceptRelated{}, AcceptRelated{V6: true}}
+		n.Rules = []Rule{AcceptForeign{d == rules.Egress}, AcceptEstablished{}, JumpRelated{related.Name}}
 		for _, e := range c.in.Exempt {
 			if e.HopLimit255 {
 				n.Rules = append(n.Rules, AcceptLinkLocal{e.FirstType, e.LastType})
@@ -203,11 +206,13 @@ func (n *Node) targets() []string {
 		switch r := r.(type) {
 		case Goto:
 			out = append(out, r.Chain)
-		case GotoKnownProtocol:
+		case GotoProtocol:
+			out = append(out, r.Chain)
+		case GotoKnown:
 			out = append(out, r.Chain)
 		case GotoFamily:
 			out = append(out, r.Chain)
-		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptRelated, Count, CountAccept, Drop, Log, Lookup:
+		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptProtocol, JumpRelated, Count, CountAccept, Drop, Log, Lookup:
 		}
 	}
 	return out
@@ -241,6 +246,20 @@ func (c *Compiler) signatures(d rules.Direction, members *rules.Membership) ([2]
 	return out, nil
 }
 
+// ruleAt names the last rule that is tried for some peer by its address.
+func (c *Compiler) ruleAt(d rules.Direction, at flowset.Addr, s flowset.Space) string {
+	list := c.in.Ruleset.Rules(d)
+	for i := len(list) - 1; i >= 0; i-- {
+		for _, p := range list[i].Prefixes {
+			r := flowset.RangeOf(p)
+			if flowset.SpaceOf(p.Addr()) == s && r.First.Compare(at) <= 0 && at.Compare(r.Last) <= 0 {
+				return list[i].String()
+			}
+		}
+	}
+	return "none"
+}
+
 func peerKey(d rules.Direction, s flowset.Space) Key {
 	return [...][2]Key{rules.Ingress: {Source4, Source6}, rules.Egress: {Destination4, Destination6}}[d][s]
 }
@@ -254,7 +273,7 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 	n := Node{Name: DispatchChain(c.version, d, family)}
 	ranges := Map{Name: n.Name + "_ranges", Key: key, Interval: true}
 	spans, kids := c.sides[d].Ranges(s)
-	rest := mostFrequent(kids, func(int) uint64 { return 1 })
+	rest := mostFrequent(kids)
 	fallback, err := c.class(d, s, rest)
 	if err != nil {
 		return n, err
@@ -265,7 +284,7 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		}
 		target, err := c.class(d, s, kids[i])
 		if err != nil {
-			return n, err
+			return n, fmt.Errorf("%w; the first too many is %s, which rule %s tells apart", err, key.value(span.First), c.ruleAt(d, span.First, s))
 		}
 		ranges.Elements = append(ranges.Elements, Element{span, target})
 	}
@@ -381,11 +400,11 @@ func (c *Compiler) class(d rules.Direction, s flowset.Space, b flowset.Branch) (
 	return c.target(at)
 }
 
-// mostFrequent returns the branch that weighs most, of equals the first.
-func mostFrequent(kids []flowset.Branch, weight func(i int) uint64) flowset.Branch {
-	total := map[flowset.Branch]uint64{}
-	for i, k := range kids {
-		total[k] += weight(i)
+// mostFrequent returns the branch that occurs most, of equals the first.
+func mostFrequent(kids []flowset.Branch) flowset.Branch {
+	total := map[flowset.Branch]int{}
+	for _, k := range kids {
+		total[k]++
 	}
 	best := kids[0]
 	for _, k := range kids {
@@ -433,43 +452,18 @@ func (c *Compiler) lay(at place) (string, error) {
 	return "", fmt.Errorf("protocol %d: the diagram asks for a field that its packets do not have", at.protocol)
 }
 
-// byProtocol lays out what depends on the protocol: a hash map, with the
-// branch that most protocols have as what misses get.
-func (c *Compiler) byProtocol(at place) (string, error) {
-	var spans []flowset.AddrRange
-	var kids []flowset.Branch
-	for r, kid := range at.branch.Runs(flowset.Protocol, at.space) {
-		spans, kids = append(spans, r), append(kids, kid)
-	}
-	rest := mostFrequent(kids, func(i int) uint64 { return spans[i].Last.Lo - spans[i].First.Lo })
-	m := Map{Key: L4Protocol}
-	var fallback string
-	for i, kid := range kids {
-		for p := spans[i].First.Lo; p <= spans[i].Last.Lo; p++ {
-			target, err := c.target(place{at.direction, at.space, uint32(p), kid}) //nolint:gosec // at most 255
-			if err != nil {
-				return "", err
-			}
-			if kid == rest {
-				fallback = target
-				break // it has no fields that depend on the protocol: they are of single ones
-			}
-			m.Elements = append(m.Elements, Element{single(p), target})
-		}
-	}
-	return c.add("proto", at.direction, m, GotoKnownProtocol{fallback}), nil
+// A choice is one part of a field's values, and the chain for it.
+type choice struct {
+	values flowset.AddrRange
+	target string
 }
 
-func single(v uint64) flowset.AddrRange {
-	a := flowset.Addr{Lo: v}
-	return flowset.AddrRange{First: a, Last: a}
-}
+func (c *choice) size() uint64 { return c.values.Last.Lo - c.values.First.Lo + 1 }
 
-// byRange lays out any other field: an interval map without gaps, so that only
-// a packet in which the field cannot be read misses.
-func (c *Compiler) byRange(at place, field flowset.Field, kind string, key Key) (string, error) {
-	m := Map{Key: key, Interval: true}
-	last := key.Last()
+// choices returns the parts of a field's values up to last, and the chain that
+// most of the values lead to.
+func (c *Compiler) choices(at place, field flowset.Field, last flowset.Addr) (list []choice, rest string, err error) {
+	weight := map[string]uint64{}
 	for r, kid := range at.branch.Runs(field, at.space) {
 		if r.First.Compare(last) > 0 {
 			break // a source port that nobody told: no packet is like that
@@ -477,24 +471,119 @@ func (c *Compiler) byRange(at place, field flowset.Field, kind string, key Key) 
 		if r.Last.Compare(last) > 0 {
 			r.Last = last
 		}
-		target, err := c.target(place{at.direction, at.space, at.protocol, kid})
-		if err != nil {
-			return "", err
+		below := place{at.direction, at.space, at.protocol, kid}
+		if field == flowset.Protocol {
+			below.protocol = uint32(r.First.Lo) //nolint:gosec // at most 255; what asks for ports has one protocol
 		}
-		m.Elements = append(m.Elements, Element{r, target})
+		target, err := c.target(below)
+		if err != nil {
+			return nil, "", err
+		}
+		next := choice{r, target}
+		list = append(list, next)
+		weight[target] += next.size()
+		if rest == "" || weight[target] > weight[rest] {
+			rest = target
+		}
 	}
-	return c.add(kind, at.direction, m), nil
+	return list, rest, nil
 }
 
-// add makes the node that asks a map, then tries more, then gives up.
-func (c *Compiler) add(kind string, d rules.Direction, m Map, more ...Rule) string {
-	n := &Node{Maps: []Map{m}, Rules: append([]Rule{Lookup{Key: m.Key}}, more...)}
-	n.Rules = append(n.Rules, Goto{c.unreadable(d)})
-	n.Name = kind + "_" + n.hash()
-	if _, ok := c.nodes[n.Name]; !ok {
-		n.Maps[0].Name = n.Name
-		n.Rules[0] = Lookup{m.Key, n.Name}
-		c.nodes[n.Name] = n
+// singles returns an element for every value that does not lead to rest.
+func singles(list []choice, rest string) []Element {
+	var out []Element
+	for _, ch := range list {
+		for v := ch.values.First.Lo; ch.target != rest && v <= ch.values.Last.Lo; v++ {
+			out = append(out, Element{single(v), ch.target})
+		}
 	}
+	return out
+}
+
+func single(v uint64) flowset.AddrRange {
+	a := flowset.Addr{Lo: v}
+	return flowset.AddrRange{First: a, Last: a}
+}
+
+// maxRules is up to how many protocols are told apart by rules: each costs
+// some 15 ns, a hash map 60.
+const maxRules = 4
+
+// byProtocol lays out what depends on the protocol; what most protocols have
+// is what all that are not named get.
+func (c *Compiler) byProtocol(at place) (string, error) {
+	list, rest, err := c.choices(at, flowset.Protocol, L4Protocol.Last())
+	if err != nil {
+		return "", err
+	}
+	elements := singles(list, rest)
+	if len(elements) > maxRules {
+		return c.add("proto", at.direction, &Map{Key: L4Protocol, Elements: elements}, GotoKnown{L4Protocol, rest}), nil
+	}
+	slices.SortStableFunc(elements, func(a, b Element) int { return cmp.Compare(rarity(a), rarity(b)) })
+	var more []Rule
+	for _, e := range elements {
+		more = append(more, GotoProtocol{uint8(e.Range.First.Lo), e.Goto}) //nolint:gosec // at most 255
+	}
+	return c.add("proto", at.direction, nil, append(more, GotoKnown{L4Protocol, rest})...), nil
+}
+
+// rarity ranks protocols by how seldom a flow has them.
+func rarity(e Element) int {
+	switch rules.Protocol(e.Range.First.Lo) { //nolint:gosec // at most 255
+	case rules.TCP:
+		return 0
+	case rules.UDP:
+		return 1
+	}
+	return 2 //nolint:mnd // all others
+}
+
+// maxSingles is up to how many values of a port or type are listed one by one,
+// in a hash map, which is asked faster than one of intervals.
+const maxSingles = 256
+
+// byRange lays out any other field. An interval map has no gaps, and a hash
+// map is followed by a rule for the rest, so that only a packet in which the
+// field cannot be read gets past.
+func (c *Compiler) byRange(at place, field flowset.Field, kind string, key Key) (string, error) {
+	list, rest, err := c.choices(at, field, key.Last())
+	if err != nil {
+		return "", err
+	}
+	if field != flowset.Member {
+		listed := uint64(0)
+		for _, ch := range list {
+			if ch.target != rest {
+				listed += ch.size()
+			}
+		}
+		if listed <= maxSingles {
+			return c.add(kind, at.direction, &Map{Key: key, Elements: singles(list, rest)}, GotoKnown{key, rest}), nil
+		}
+	}
+	m := Map{Key: key, Interval: true}
+	for _, ch := range list {
+		m.Elements = append(m.Elements, Element{ch.values, ch.target})
+	}
+	return c.add(kind, at.direction, &m), nil
+}
+
+// add makes the node that asks a map, if there is one, then tries more, then
+// gives up.
+func (c *Compiler) add(kind string, d rules.Direction, m *Map, more ...Rule) string {
+	n := &Node{Rules: append(more, Goto{c.unreadable(d)})}
+	if m != nil {
+		n.Maps = []Map{*m}
+		n.Rules = append([]Rule{Lookup{Key: m.Key}}, n.Rules...)
+	}
+	n.Name = kind + "_" + n.hash()
+	if _, ok := c.nodes[n.Name]; ok {
+		return n.Name
+	}
+	if m != nil {
+		n.Maps[0].Name, n.Rules[0] = n.Name, Lookup{m.Key, n.Name}
+	}
+	c.nodes[n.Name] = n
 	return n.Name
 }

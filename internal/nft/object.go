@@ -153,9 +153,18 @@ type GotoFamily struct {
 	Chain string
 }
 
-// GotoKnownProtocol goes to a chain with all packets whose protocol the kernel
-// could read.
-type GotoKnownProtocol struct{ Chain string }
+// GotoProtocol goes to a chain with the packets of one protocol.
+type GotoProtocol struct {
+	Protocol uint8
+	Chain    string
+}
+
+// GotoKnown goes to a chain with all packets in which the kernel can read a
+// field of one or two bytes, whatever its value.
+type GotoKnown struct {
+	Key   Key
+	Chain string
+}
 
 // Goto goes to a chain, without return.
 type Goto struct{ Chain string }
@@ -181,15 +190,20 @@ type AcceptForeign struct{ Egress bool }
 // AcceptEstablished accepts the packets of flows that were let in before.
 type AcceptEstablished struct{}
 
-// AcceptRelated accepts ICMP errors about such flows.
-type AcceptRelated struct{ V6 bool }
+// JumpRelated asks a chain about the packets that belong to a flow by what
+// they say.
+type JumpRelated struct{ Chain string }
+
+// AcceptProtocol accepts the packets of a protocol.
+type AcceptProtocol struct{ Protocol uint8 }
 
 // AcceptLinkLocal accepts ICMPv6 of some types that no router has forwarded.
 type AcceptLinkLocal struct{ First, Last uint8 }
 
 func (Lookup) isRule()            {}
 func (GotoFamily) isRule()        {}
-func (GotoKnownProtocol) isRule() {}
+func (GotoProtocol) isRule()      {}
+func (GotoKnown) isRule()         {}
 func (Goto) isRule()              {}
 func (CountAccept) isRule()       {}
 func (Count) isRule()             {}
@@ -198,7 +212,8 @@ func (Drop) isRule()              {}
 func (Accept) isRule()            {}
 func (AcceptForeign) isRule()     {}
 func (AcceptEstablished) isRule() {}
-func (AcceptRelated) isRule()     {}
+func (JumpRelated) isRule()       {}
+func (AcceptProtocol) isRule()    {}
 func (AcceptLinkLocal) isRule()   {}
 
 // String prints the rule.
@@ -213,7 +228,14 @@ func (r GotoFamily) String() string {
 }
 
 // String prints the rule.
-func (r GotoKnownProtocol) String() string { return "meta l4proto <= 255 goto " + r.Chain }
+func (r GotoProtocol) String() string {
+	return fmt.Sprintf("meta l4proto %d goto %s", r.Protocol, r.Chain)
+}
+
+// String prints the rule.
+func (r GotoKnown) String() string {
+	return fmt.Sprintf("%s <= %d goto %s", r.Key, r.Key.Last().Lo, r.Chain)
+}
 
 // String prints the rule.
 func (r Goto) String() string { return "goto " + r.Chain }
@@ -247,12 +269,10 @@ func (r AcceptForeign) String() string {
 func (AcceptEstablished) String() string { return "ct state established accept" }
 
 // String prints the rule.
-func (r AcceptRelated) String() string {
-	if r.V6 {
-		return "ct state related meta l4proto ipv6-icmp accept"
-	}
-	return "ct state related meta l4proto icmp accept"
-}
+func (r JumpRelated) String() string { return "ct state related jump " + r.Chain }
+
+// String prints the rule.
+func (r AcceptProtocol) String() string { return fmt.Sprintf("meta l4proto %d accept", r.Protocol) }
 
 // String prints the rule.
 func (r AcceptLinkLocal) String() string {
@@ -266,6 +286,8 @@ type Node struct {
 	Counted bool
 	Maps    []Map
 	Rules   []Rule
+	// Comment is kept with the first rule; empty for none.
+	Comment string
 	// Hook makes it a base chain; nil for others.
 	Hook *Hook
 }
@@ -283,8 +305,12 @@ func (n *Node) write(w *strings.Builder) {
 	if n.Hook != nil {
 		fmt.Fprintf(w, "\t\ttype filter hook %s priority %d; policy accept;\n", n.Hook.Name, n.Hook.Priority)
 	}
-	for _, r := range n.Rules {
-		fmt.Fprintf(w, "\t\t%s\n", r)
+	for i, r := range n.Rules {
+		text := r.String()
+		if i == 0 && n.Comment != "" {
+			text += fmt.Sprintf(" comment %q", n.Comment)
+		}
+		fmt.Fprintf(w, "\t\t%s\n", text)
 	}
 	w.WriteString("\t}\n")
 }

@@ -27,7 +27,8 @@ type Version struct {
 	// IPv6, then egress. Each has two maps: the members, and the ranges of
 	// addresses for what is no member.
 	Dispatch []Node
-	// Base has the two base chains that lead to the policies; the same for most versions.
+	// Base has the two base chains that lead to the policies, and before them
+	// what they need; the same for most versions.
 	Base []Node
 }
 
@@ -43,20 +44,24 @@ func Policy(d rules.Direction) string { return short[d] + "_policy" }
 func TrialMap(d rules.Direction) string { return short[d] + "_trial" }
 
 // Trampoline returns the chain of a direction that leads to a version; ""
-// leads nowhere, which lets everything pass.
+// leads nowhere, which lets everything pass. While there is a trial, TrialRule
+// comes first.
 func Trampoline(d rules.Direction, version string) Node {
 	n := Node{
-		Name:  Policy(d),
-		Maps:  []Map{{Name: TrialMap(d), Key: Family, Timeout: true}},
-		Rules: []Rule{Lookup{Family, TrialMap(d)}},
+		Name: Policy(d),
+		Maps: []Map{{Name: TrialMap(d), Key: Family, Timeout: true}},
 	}
 	if version != "" {
+		n.Comment = Comment(version)
 		for _, f := range families {
 			n.Rules = append(n.Rules, GotoFamily{f == "6", DispatchChain(version, d, f)})
 		}
 	}
 	return n
 }
+
+// TrialRule asks the map of the trial.
+func TrialRule(d rules.Direction) Rule { return Lookup{Family, TrialMap(d)} }
 
 // Nodes returns all nodes of v in the order in which they can be made.
 func (v *Version) Nodes() []*Node {
@@ -69,24 +74,28 @@ func (v *Version) Nodes() []*Node {
 	return out
 }
 
-// Text prints the table that has v in force, in nft's syntax.
+// Comment is what the first rule of a trampoline says of where it leads.
+func Comment(version string) string { return "version " + version }
+
+// Text prints the table that has v in force, in nft's syntax, its parts in the
+// order in which they are made.
 func (v *Version) Text(uplinks []string) string {
-	var w strings.Builder
-	fmt.Fprintf(&w, "table inet %s {\n", TableName)
-	nodes := v.Nodes()
+	var nodes []*Node
 	for _, d := range sides {
 		t := Trampoline(d, v.Name)
 		nodes = append(nodes, &t)
 	}
+	nodes = append(nodes, v.Nodes()...)
 	for i := range v.Base {
 		nodes = append(nodes, &v.Base[i])
 	}
+	var w strings.Builder
+	fmt.Fprintf(&w, "table inet %s {\n\tlimit %s {\n\t\trate %d/second burst %d packets\n\t}\n", TableName, LogLimit, LogRate, LogBurst)
 	for _, n := range nodes {
 		if n.Counted {
 			fmt.Fprintf(&w, "\tcounter %s {\n\t\tpackets 0 bytes 0\n\t}\n", n.Name)
 		}
 	}
-	fmt.Fprintf(&w, "\tlimit %s {\n\t\trate %d/second burst %d packets\n\t}\n", LogLimit, LogRate, LogBurst)
 	fmt.Fprintf(&w, "\tset %s {\n\t\ttype ifname\n", UplinkSet)
 	if len(uplinks) > 0 {
 		fmt.Fprintf(&w, "\t\telements = { \"%s\" }\n", strings.Join(uplinks, `", "`))

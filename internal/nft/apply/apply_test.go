@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
@@ -159,6 +161,64 @@ func TestNoUplink(t *testing.T) {
 	}
 }
 
+// TestProbe: this kernel can do it all, and nothing is left behind.
+func TestProbe(t *testing.T) {
+	st := newStand(t)
+	for range 2 {
+		if err := st.kernel.Probe(); err != nil {
+			t.Errorf("Probe: %v", err)
+		}
+	}
+	tables, err := st.witness.conn.ListTables()
+	st.check(err)
+	if len(tables) != 1 {
+		t.Errorf("%d tables, want the witness's alone", len(tables))
+	}
+	// A table in the way is what makes the first part fail here.
+	table := st.witness.conn.AddTable(&nftables.Table{Name: "ringfence-probe", Family: nftables.TableFamilyINet})
+	policy := nftables.ChainPolicyAccept
+	st.witness.conn.AddChain(&nftables.Chain{Table: table, Name: "leaf", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+	st.witness.conn.AddChain(&nftables.Chain{Table: table, Name: "hook", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+	st.witness.flush()
+	if err := st.kernel.Probe(); err == nil || !strings.Contains(err.Error(), "interval map") {
+		t.Errorf("Probe of a table in the way: %v, want what could not be done", err)
+	}
+	v := st.version(group(80))
+	st.check(st.kernel.Build(v, []string{uplink}))
+	st.check(st.kernel.Confirm(v.Name))
+	st.wantNoDrift(v)
+}
+
+// TestUplinks: only what comes by an uplink is judged.
+func TestUplinks(t *testing.T) {
+	st := newStand(t)
+	v := st.version(group(80))
+	st.check(st.kernel.Build(v, []string{uplink, "eth9"}))
+	st.check(st.kernel.Confirm(v.Name))
+	st.wantPasses("two uplinks", true, false)
+	st.check(st.kernel.SetUplinks([]string{"eth9", "eth8"}))
+	if !st.passesUnjudged(443) {
+		t.Error("what comes by no uplink is judged")
+	}
+	st.check(st.kernel.SetUplinks([]string{uplink}))
+	st.wantPasses("one uplink", true, false)
+	st.wantNoDrift(v)
+	if err := st.kernel.SetUplinks(nil); err == nil {
+		t.Error("no uplink at all is accepted")
+	}
+}
+
+// passesUnjudged is passes for one port, where no leaf counts.
+func (st *stand) passesUnjudged(port uint16) bool {
+	st.t.Helper()
+	st.witness.forget()
+	p := packet{id: 9, hopLimit: 64, flow: rules.Flow{
+		Protocol: rules.TCP, Local: netip.MustParseAddr("10.0.0.1"), Remote: netip.MustParseAddr("10.9.9.9"), Port: port, SourcePort: 1024, HasSourcePort: true,
+	}}
+	st.check(st.sender.send(&p))
+	return st.wait(func() bool { return st.witness.passed()[9] })
+}
+
 // TestLeavesAreShared: a rule that stays keeps its count over a swap.
 func TestLeavesAreShared(t *testing.T) {
 	st := newStand(t)
@@ -220,7 +280,8 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestDrift changes the table by hand in every way, and wants to be told.
+// TestDrift changes the table by hand in every way, wants to be told, and
+// wants it repaired.
 func TestDrift(t *testing.T) {
 	st := newStand(t)
 	v := st.version(group(80))
@@ -231,9 +292,17 @@ func TestDrift(t *testing.T) {
 		"Rule":    func() { conn.FlushChain(&nftables.Chain{Table: table, Name: v.Dispatch[0].Name}) },
 		"Base":    func() { conn.FlushChain(&nftables.Chain{Table: table, Name: v.Base[0].Name}) },
 		"Element": func() { conn.FlushSet(&nftables.Set{Table: table, Name: port.Name}) },
-		"More":    func() { conn.AddChain(&nftables.Chain{Table: table, Name: "mine"}) },
-		"Policy":  func() { conn.FlushChain(&nftables.Chain{Table: table, Name: nft.Policy(rules.Ingress)}) },
-		"Table":   func() { conn.DelTable(table) },
+		"Verdict": func() {
+			s := &nftables.Set{Table: table, Name: v.Dispatch[0].Maps[1].Name, IsMap: true, Interval: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+			st.check(conn.SetAddElements(s, []nftables.SetElement{
+				{Key: []byte{192, 0, 2, 0}, VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.Dispatch[1].Name}},
+				{Key: []byte{192, 0, 2, 9}, IntervalEnd: true},
+			}))
+		},
+		"BaseGone": func() { conn.DelChain(&nftables.Chain{Table: table, Name: v.Base[1].Name}) },
+		"More":     func() { conn.AddChain(&nftables.Chain{Table: table, Name: "mine"}) },
+		"Policy":   func() { conn.FlushChain(&nftables.Chain{Table: table, Name: nft.Policy(rules.Ingress)}) },
+		"Table":    func() { conn.DelTable(table) },
 	} {
 		st.check(st.kernel.Uninstall())
 		st.check(st.kernel.Build(v, []string{uplink}))
@@ -244,6 +313,9 @@ func TestDrift(t *testing.T) {
 		if drift, err := st.kernel.Drift(v); err != nil || len(drift) != 1 {
 			t.Errorf("%s: drift %q, %v; want one line", name, drift, err)
 		}
+		st.check(st.kernel.Repair(v, []string{uplink}))
+		st.wantNoDrift(v)
+		st.wantPasses(name+" repaired", true, false)
 	}
 }
 
@@ -276,5 +348,11 @@ func TestLargeMaps(t *testing.T) {
 	st.wantNoDrift(v)
 	if got := len(v.Dispatch[0].Maps[0].Elements); got != n {
 		t.Errorf("%d members laid out, want %d", got, n)
+	}
+	gone := v.Dispatch[0].Maps[0]
+	at := gone.Elements[n/2].Range.First
+	st.check(st.kernel.Move(nil, []nft.Move{{Map: gone.Name, Key: gone.Key, Address: at, From: gone.Elements[n/2].Goto}}))
+	if err := st.kernel.Verify(v); err == nil || !strings.Contains(err.Error(), "19999 elements") {
+		t.Errorf("Verify with one of %d members lost: %v", n, err)
 	}
 }

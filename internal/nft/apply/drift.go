@@ -16,8 +16,8 @@ import (
 )
 
 // Drift says in what the table differs from one that has v confirmed, with
-// nothing on trial and nothing left over. Empty means in nothing. Counters and
-// the set of uplinks are not compared.
+// nothing on trial and nothing left over. Empty means in nothing. Counters, the
+// set of uplinks and the rule that asks for a trial are not compared.
 func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 	chains, sets, err := k.present()
 	if err != nil {
@@ -28,15 +28,7 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 	}
 	delete(sets, nft.UplinkSet)
 	var out []string
-	nodes := v.Nodes()
-	for i := range v.Base {
-		nodes = append(nodes, &v.Base[i])
-	}
-	for _, d := range directions {
-		t := nft.Trampoline(d, v.Name)
-		nodes = append(nodes, &t)
-	}
-	for _, n := range nodes {
+	for _, n := range k.confirmed(v) {
 		delete(chains, n.Name)
 		different, err := k.nodeDrift(n, sets)
 		if err != nil {
@@ -73,6 +65,11 @@ func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]string, error) 
 	live, err := k.conn.GetRules(k.table, k.chain(n.Name))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read chain %s: %w", n.Name, err)
+	}
+	for _, d := range directions {
+		if n.Name == nft.Policy(d) && len(live) > 0 && sameRule(live[0].Exprs, expressions(nft.TrialRule(d))) {
+			live = live[1:]
+		}
 	}
 	if !slices.EqualFunc(live, n.Rules, func(l *nftables.Rule, r nft.Rule) bool { return sameRule(l.Exprs, expressions(r)) }) {
 		out = append(out, "chain "+n.Name+" has other rules")

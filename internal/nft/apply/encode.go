@@ -81,8 +81,10 @@ func expressions(r nft.Rule) []expr.Any {
 			family = unix.NFPROTO_IPV6
 		}
 		return []expr.Any{meta(expr.MetaKeyNFPROTO), equal(family), goTo(r.Chain)}
-	case nft.GotoKnownProtocol:
-		return []expr.Any{meta(expr.MetaKeyL4PROTO), &expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{255}}, goTo(r.Chain)}
+	case nft.GotoProtocol:
+		return []expr.Any{meta(expr.MetaKeyL4PROTO), equal(r.Protocol), goTo(r.Chain)}
+	case nft.GotoKnown:
+		return append(load(r.Key), &expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: key(r.Key, r.Key.Last())}, goTo(r.Chain))
 	case nft.Goto:
 		return []expr.Any{goTo(r.Chain)}
 	case nft.CountAccept:
@@ -107,12 +109,10 @@ func expressions(r nft.Rule) []expr.Any {
 		return []expr.Any{meta(name), &expr.Lookup{SourceRegister: 1, SetName: nft.UplinkSet, Invert: true}, accept()}
 	case nft.AcceptEstablished:
 		return append(ctState(stateEstablished), accept())
-	case nft.AcceptRelated:
-		protocol := byte(unix.IPPROTO_ICMP)
-		if r.V6 {
-			protocol = unix.IPPROTO_ICMPV6
-		}
-		return append(ctState(stateRelated), meta(expr.MetaKeyL4PROTO), equal(protocol), accept())
+	case nft.JumpRelated:
+		return append(ctState(stateRelated), &expr.Verdict{Kind: expr.VerdictJump, Chain: r.Chain})
+	case nft.AcceptProtocol:
+		return []expr.Any{meta(expr.MetaKeyL4PROTO), equal(r.Protocol), accept()}
 	case nft.AcceptLinkLocal:
 		return []expr.Any{
 			meta(expr.MetaKeyNFPROTO), equal(unix.NFPROTO_IPV6),
@@ -126,26 +126,34 @@ func expressions(r nft.Rule) []expr.Any {
 }
 
 func lookup(r nft.Lookup) []expr.Any {
-	f := fieldOf(r.Key)
+	return append(load(r.Key), &expr.Lookup{SourceRegister: 1, IsDestRegSet: true, SetName: r.Map})
+}
+
+// load brings a field into the register, if the packet has it.
+func load(k nft.Key) []expr.Any {
+	f := fieldOf(k)
 	var out []expr.Any
 	if f.family != 0 {
 		out = append(out, meta(expr.MetaKeyNFPROTO), equal(f.family))
 	}
+	// Without the family that nft adds to an ICMP type: the walk knows no
+	// family of a protocol either.
 	if f.protocol != 0 {
 		out = append(out, meta(expr.MetaKeyL4PROTO), equal(f.protocol))
 	}
-	return append(out, f.load, &expr.Lookup{SourceRegister: 1, IsDestRegSet: true, SetName: r.Map})
+	return append(out, f.load)
 }
 
 // key returns a value of a map as the kernel has it.
 func key(k nft.Key, a flowset.Addr) []byte {
-	switch fieldOf(k).datatype.Bytes {
-	case 1:
+	switch k {
+	case nft.Family, nft.L4Protocol, nft.ICMPType, nft.ICMPv6Type:
 		return []byte{byte(a.Lo)} //nolint:gosec // a key of one byte
-	case 2: //nolint:mnd // bytes of a port
+	case nft.DestinationPort, nft.SourcePort:
 		return []byte{byte(a.Lo >> 8), byte(a.Lo)} //nolint:gosec // a key of two bytes
-	case 4: //nolint:mnd // bytes of an IPv4 address
+	case nft.Source4, nft.Destination4:
 		return a.In4().AsSlice()
+	case nft.Source6, nft.Destination6:
 	}
 	return a.In6().AsSlice()
 }

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,8 +9,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
+	"github.com/google/nftables/userdata"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
@@ -55,10 +53,6 @@ func (k *Kernel) dial() error {
 	}
 	k.conn = conn
 	return nil
-}
-
-func enlarge(c *netlink.Conn) error {
-	return errors.Join(force(c, unix.SO_SNDBUFFORCE), force(c, unix.SO_RCVBUFFORCE))
 }
 
 // Close closes the socket. What is enforced stays.
@@ -124,7 +118,7 @@ func (k *Kernel) makeNode(n *nft.Node) error {
 		hook(c, n.Hook)
 	}
 	k.conn.AddChain(c)
-	k.addRules(c, n.Rules, nil)
+	k.addRules(c, n)
 	k.messages += 2 + len(n.Maps)
 	return nil
 }
@@ -140,8 +134,12 @@ func hook(c *nftables.Chain, h *nft.Hook) {
 	c.Policy = &policy
 }
 
-func (k *Kernel) addRules(c *nftables.Chain, rules []nft.Rule, comment []byte) {
-	for _, r := range rules {
+func (k *Kernel) addRules(c *nftables.Chain, n *nft.Node) {
+	var comment []byte
+	if n.Comment != "" {
+		comment = userdata.AppendString(nil, userdata.TypeComment, n.Comment)
+	}
+	for _, r := range n.Rules {
 		k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: c, Exprs: expressions(r), UserData: comment})
 		comment = nil
 		k.messages++
@@ -179,7 +177,7 @@ func (k *Kernel) present() (chains, sets map[string]bool, err error) {
 
 // kinds are the kinds of nodes, by how their names begin, but for leaves: what
 // comes first may refer to what comes later, never the other way round.
-var kinds = []string{"base", "v", "proto", "port", "type", "member", "sport"} //nolint:gochecknoglobals // a constant
+var kinds = []string{"base", "related", "v", "proto", "port", "type", "member", "sport"} //nolint:gochecknoglobals // a constant
 
 func order(name string) int {
 	kind, _, _ := strings.Cut(name, "_")
@@ -188,5 +186,3 @@ func order(name string) int {
 	}
 	return len(kinds)
 }
-
-func isLeaf(name string) bool { return order(name) == len(kinds) }

@@ -69,23 +69,35 @@ func (k *Kernel) Move(needs []*nft.Node, moves []nft.Move) error {
 	return k.commit(fmt.Sprintf("change %d members", len(moves)))
 }
 
-// verify counts the elements of maps in the kernel.
-func (k *Kernel) verify(nodes []nft.Node) error {
-	for i := range nodes {
-		for j := range nodes[i].Maps {
-			m := &nodes[i].Maps[j]
-			want := 0
-			for _, e := range m.Elements {
-				want += len(elements(m, e))
-			}
-			got, err := k.conn.GetSetElements(k.set(m))
-			if err != nil {
-				return fmt.Errorf("cannot count map %s: %w", m.Name, err)
-			}
-			if len(got) != want {
-				return fmt.Errorf("map %s has %d elements in the kernel, %d were sent: build it again", m.Name, len(got), want)
+// Verify counts the elements of the maps in the kernel that members and ranges
+// of a version are in, and of all that took more than one message.
+func (k *Kernel) Verify(v *nft.Version) error {
+	for _, n := range v.Nodes() {
+		for i := range n.Maps {
+			if m := &n.Maps[i]; len(n.Maps) > 1 || len(m.Elements) >= maxElements/2 {
+				if err := k.verifyMap(m); err != nil {
+					return err
+				}
 			}
 		}
+	}
+	return nil
+}
+
+func (k *Kernel) verifyMap(m *nft.Map) error {
+	want := len(m.Elements)
+	if m.Interval {
+		want = 0
+		for _, e := range m.Elements {
+			want += len(elements(m, e))
+		}
+	}
+	got, err := k.conn.GetSetElements(k.set(m))
+	if err != nil {
+		return fmt.Errorf("cannot count map %s: %w", m.Name, err)
+	}
+	if len(got) != want {
+		return fmt.Errorf("map %s has %d elements in the kernel, %d were sent: build it again", m.Name, len(got), want)
 	}
 	return nil
 }

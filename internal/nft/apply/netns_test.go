@@ -33,6 +33,7 @@ func newBench(t *testing.T) *bench {
 			t.Skipf("needs root, to make network namespaces: %v", err)
 		}
 		*ns = openNamespace(t)
+		b.quiet() // before there are links: they take over what is the default then
 	}
 	t.Cleanup(func() {
 		enter(t, before)
@@ -41,7 +42,6 @@ func newBench(t *testing.T) *bench {
 			_ = unix.Close(ns)
 		}
 	})
-	b.quiet()
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = uplink
 	b.check(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: "wire", PeerNamespace: netlink.NsFd(b.wire)}))
@@ -81,7 +81,6 @@ func (b *bench) on(ns int, f func()) {
 	b.t.Helper()
 	enter(b.t, ns)
 	defer enter(b.t, b.host)
-	b.quiet()
 	f()
 }
 

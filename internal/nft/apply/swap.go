@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,10 +24,19 @@ var ErrTrialOver = errors.New("the trial is over: packets take the confirmed ver
 
 var directions = []rules.Direction{rules.Ingress, rules.Egress} //nolint:gochecknoglobals // a constant
 
-// Build makes what v needs and the kernel does not have. No packet takes it
-// yet. Uplinks are used if the table has none so far; it is an error if there
-// would be none at all.
+// Build is Load and then Verify: the first of the four transactions.
 func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
+	if err := k.Load(v, uplinks); err != nil {
+		return err
+	}
+	return k.Verify(v)
+}
+
+// Load makes what v needs and the kernel does not have. No packet takes it
+// yet, unless v is in force: then members that came and went since it was laid
+// out, by another process, are brought up to date. Uplinks are used if the table has none so far; it is an error if there
+// would be none at all.
+func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 	chains, sets, err := k.present()
 	if err != nil {
 		return err
@@ -37,10 +48,26 @@ func (k *Kernel) Build(v *nft.Version, uplinks []string) error {
 	for i := range v.Base {
 		nodes = append(nodes, &v.Base[i])
 	}
+	was := maps.Clone(chains)
 	if err := k.make(nodes, chains); err != nil {
 		return err
 	}
-	return k.verify(v.Dispatch)
+	return k.syncMembers(v, was)
+}
+
+// syncMembers brings the members of a version that was in the kernel already
+// up to date: they are the one thing that its name says nothing about.
+func (k *Kernel) syncMembers(v *nft.Version, was map[string]bool) error {
+	for i := range v.Dispatch {
+		n := &v.Dispatch[i]
+		if !was[n.Name] {
+			continue
+		}
+		if err := k.syncMap(k.set(&n.Maps[0]), &n.Maps[0]); err != nil {
+			return err
+		}
+	}
+	return k.commit("bring members up to date")
 }
 
 func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
@@ -69,10 +96,7 @@ func (k *Kernel) make(nodes []*nft.Node, chains map[string]bool) error {
 // foundation makes what all versions share.
 func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) error {
 	k.conn.AddTable(k.table)
-	k.conn.AddObj(&nftables.NamedObj{
-		Table: k.table, Name: nft.LogLimit, Type: nftables.ObjTypeLimit,
-		Obj: &expr.Limit{Type: expr.LimitTypePkts, Rate: nft.LogRate, Unit: expr.LimitTimeSecond, Burst: nft.LogBurst},
-	})
+	k.logLimit()
 	if !sets[nft.UplinkSet] {
 		if len(uplinks) == 0 {
 			return errors.New("no uplink: nothing would be judged; name one")
@@ -96,6 +120,48 @@ func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) erro
 	return nil
 }
 
+func (k *Kernel) logLimit() {
+	k.conn.AddObj(&nftables.NamedObj{
+		Table: k.table, Name: nft.LogLimit, Type: nftables.ObjTypeLimit,
+		Obj: &expr.Limit{Type: expr.LimitTypePkts, Rate: nft.LogRate, Unit: expr.LimitTimeSecond, Burst: nft.LogBurst},
+	})
+}
+
+// SetUplinks makes these interfaces the ones whose traffic is judged, in one
+// transaction. Build must have made the table. It is an error to name none.
+func (k *Kernel) SetUplinks(uplinks []string) error {
+	if len(uplinks) == 0 {
+		return errors.New("no uplink: nothing would be judged; name one")
+	}
+	s := k.uplinkSet()
+	live, err := k.conn.GetSetElements(s)
+	if err != nil {
+		return fmt.Errorf("cannot read set %s: %w", nft.UplinkSet, err)
+	}
+	var add, remove []nftables.SetElement
+	for _, u := range uplinks {
+		has := func(e nftables.SetElement) bool { return bytes.Equal(e.Key, interfaceKey(u)) }
+		if !slices.ContainsFunc(live, has) {
+			add = append(add, nftables.SetElement{Key: interfaceKey(u)})
+		}
+	}
+	for _, e := range live {
+		if !slices.ContainsFunc(uplinks, func(u string) bool { return bytes.Equal(e.Key, interfaceKey(u)) }) {
+			remove = append(remove, nftables.SetElement{Key: e.Key})
+		}
+	}
+	if len(add) > 0 {
+		err = errors.Join(err, k.conn.SetAddElements(s, add))
+	}
+	if len(remove) > 0 {
+		err = errors.Join(err, k.conn.SetDeleteElements(s, remove))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot change set %s: %w", nft.UplinkSet, err)
+	}
+	return k.commit("change the uplinks")
+}
+
 // interfaceKey is an interface's name as the kernel compares it.
 func interfaceKey(name string) []byte {
 	out := make([]byte, 16) //nolint:mnd // IFNAMSIZ
@@ -114,6 +180,13 @@ func (k *Kernel) Trial(version string, timeout time.Duration) error {
 		t := nft.Trampoline(d, version)
 		s := k.set(&t.Maps[0])
 		k.conn.FlushSet(s)
+		asked, err := k.trialRule(d)
+		if err != nil {
+			return err
+		}
+		if asked == nil {
+			k.conn.InsertRule(&nftables.Rule{Table: k.table, Chain: k.chain(t.Name), Exprs: expressions(nft.TrialRule(d))})
+		}
 		for _, e := range trialElements(d, version) {
 			list := elements(&t.Maps[0], e)
 			list[0].Timeout = timeout
@@ -140,10 +213,30 @@ func trialElements(d rules.Direction, version string) []nft.Element {
 	return out
 }
 
+// trialRule returns the rule of a trampoline that asks for the trial; nil if
+// there is none.
+func (k *Kernel) trialRule(d rules.Direction) (*nftables.Rule, error) {
+	list, err := k.conn.GetRules(k.table, k.chain(nft.Policy(d)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read chain %s: %w", nft.Policy(d), err)
+	}
+	if len(list) > 0 && sameRule(list[0].Exprs, expressions(nft.TrialRule(d))) {
+		return list[0], nil
+	}
+	return nil, nil
+}
+
 // EndTrial goes back to the confirmed version at once.
 func (k *Kernel) EndTrial() error {
 	for _, d := range directions {
 		k.conn.FlushSet(k.set(&nft.Trampoline(d, "").Maps[0]))
+		r, err := k.trialRule(d)
+		if err == nil && r != nil {
+			err = k.conn.DelRule(r)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot end the trial: %w", err)
+		}
 	}
 	return k.commit("end the trial")
 }
@@ -168,14 +261,11 @@ func (k *Kernel) Confirm(version string) error {
 		t := nft.Trampoline(d, version)
 		c := k.chain(t.Name)
 		k.conn.FlushChain(c)
-		k.addRules(c, t.Rules, userdata.AppendString(nil, userdata.TypeComment, confirmedPrefix+version))
+		k.addRules(c, &t)
 		k.conn.FlushSet(k.set(&t.Maps[0]))
 	}
 	return k.commit("confirm version " + version)
 }
-
-// confirmedPrefix begins the comment on a trampoline's first rule.
-const confirmedPrefix = "version "
 
 // A State is where the trampolines lead.
 type State struct {
@@ -197,9 +287,11 @@ func (k *Kernel) State() (State, error) {
 	if err != nil {
 		return out, fmt.Errorf("cannot read chain %s: %w", nft.Policy(rules.Ingress), err)
 	}
-	if len(list) > 0 {
-		comment, _ := userdata.GetString(list[0].UserData, userdata.TypeComment)
-		out.Confirmed, _ = strings.CutPrefix(strings.TrimRight(comment, "\x00"), confirmedPrefix)
+	for _, r := range list {
+		comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+		if version, ok := strings.CutPrefix(strings.TrimRight(comment, "\x00"), nft.Comment("")); ok {
+			out.Confirmed = version
+		}
 	}
 	trial, err := k.conn.GetSetElements(k.set(&nft.Trampoline(rules.Ingress, "").Maps[0]))
 	if err != nil {
@@ -245,6 +337,13 @@ func (k *Kernel) Delete(keep ...*nft.Version) error {
 }
 
 func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
+	if len(chains)+len(sets) == 0 {
+		return nil
+	}
+	counters, err := k.Tallies()
+	if err != nil {
+		return err
+	}
 	names := make([]string, 0, len(chains))
 	for name := range chains {
 		names = append(names, name)
@@ -255,17 +354,21 @@ func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
 		k.messages++
 		for _, set := range []string{name, name + "_members", name + "_ranges"} {
 			if sets[set] {
+				delete(sets, set)
 				k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
 				k.messages++
 			}
 		}
-		if isLeaf(name) {
+		if _, ok := counters[name]; ok {
 			k.conn.DeleteObject(&nftables.NamedObj{Table: k.table, Name: name, Type: nftables.ObjTypeCounter})
 			k.messages++
 		}
 		if err := k.commitLarge("delete chain " + name); err != nil {
 			return err
 		}
+	}
+	for _, set := range slices.Sorted(maps.Keys(sets)) { // of a chain that somebody deleted
+		k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
 	}
 	k.known = nil
 	return k.commit("delete the old version")

@@ -20,6 +20,12 @@ type witness struct {
 
 func newWitness(t *testing.T) *witness {
 	t.Helper()
+	return newWitnessAt(t, -159, 151)
+}
+
+// newWitnessAt makes a witness with other priorities, to see what lies between.
+func newWitnessAt(t *testing.T, in, out nftables.ChainPriority) *witness {
+	t.Helper()
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		t.Fatal(err)
@@ -34,12 +40,12 @@ func newWitness(t *testing.T) *witness {
 	policy := nftables.ChainPolicyAccept
 	for _, at := range []struct {
 		hook     *nftables.ChainHook
-		priority int32
+		priority nftables.ChainPriority
 		name     expr.MetaKey
-	}{{nftables.ChainHookPrerouting, -159, expr.MetaKeyIIFNAME}, {nftables.ChainHookPostrouting, 151, expr.MetaKeyOIFNAME}} {
+	}{{nftables.ChainHookPrerouting, in, expr.MetaKeyIIFNAME}, {nftables.ChainHookPostrouting, out, expr.MetaKeyOIFNAME}} {
 		c := conn.AddChain(&nftables.Chain{
 			Table: w.table, Name: map[bool]string{true: "in", false: "out"}[at.priority < 0], Type: nftables.ChainTypeFilter,
-			Hooknum: at.hook, Priority: new(nftables.ChainPriority(at.priority)), Policy: &policy,
+			Hooknum: at.hook, Priority: &at.priority, Policy: &policy,
 		})
 		ours := make([]byte, 16)
 		copy(ours, uplink)
