@@ -112,7 +112,7 @@ func (d disk) write(name string, content any) error {
 		return fmt.Errorf("cannot write %s: %w", name, err)
 	}
 	path := filepath.Join(d.dir, name)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // our own folder
 	if err != nil {
 		return fmt.Errorf("cannot save the state: %w", err)
 	}

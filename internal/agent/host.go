@@ -198,33 +198,26 @@ func (h *host) clean(l *layout, state apply.State) error {
 // repair makes the table what it should be, with as little as helps.
 func (h *host) repair() error {
 	v := h.current.version
-	for _, attempt := range []func() error{
-		func() error { return nil },                                // the trampolines, and what is too much
-		func() error { return h.kernel.Build(v, h.saved.Uplinks) }, // what is missing
-		func() error { // what is wrong
-			if err := h.kernel.Uninstall(); err != nil {
-				return err
-			}
-			return h.kernel.Build(v, h.saved.Uplinks)
-		},
+	var failed []error
+	for _, first := range []func() error{
+		func() error { return nil },
+		h.kernel.EndTrial,  // what has ended may still hold on to chains
+		h.kernel.Uninstall, // nothing else helped: everything passes for a moment
 	} {
-		err := attempt()
+		err := first()
 		if err == nil {
-			err = h.kernel.Confirm(v.Name)
+			err = h.kernel.Repair(v, h.saved.Uplinks)
 		}
 		if err == nil {
-			err = h.kernel.Delete(v)
+			var drift []string
+			if drift, err = h.kernel.Drift(v); err == nil && len(drift) == 0 {
+				return nil
+			}
+			err = errors.Join(err, fmt.Errorf("it still differs: %q", drift))
 		}
-		if err != nil {
-			h.log.Debug("this does not repair the table", "problem", err)
-			continue
-		}
-		if drift, err := h.kernel.Drift(v); err == nil && len(drift) == 0 {
-			return nil
-		}
+		failed = append(failed, err)
 	}
-	drift, err := h.kernel.Drift(v)
-	return fmt.Errorf("cannot repair the table: %w", errors.Join(err, fmt.Errorf("it differs: %q", drift)))
+	return fmt.Errorf("cannot repair the table: %w", errors.Join(failed...))
 }
 
 // check looks for drift and repairs it, and says what it found.
@@ -265,7 +258,7 @@ func (h *host) setUplinks(list []string) error {
 	if slices.Equal(live, list) && slices.Equal(h.saved.Uplinks, list) {
 		return nil
 	}
-	if err := writeUplinks(list); err != nil {
+	if err := h.kernel.SetUplinks(list); err != nil {
 		return err
 	}
 	h.log.Info("uplinks changed", "before", live, "now", list)

@@ -46,11 +46,12 @@ type network struct {
 
 // A node is one machine.
 type node struct {
-	t     *testing.T
-	name  string
-	addr  netip.Addr
-	ns    int
-	state string // its state folder
+	t       *testing.T
+	name    string
+	addr    netip.Addr
+	ns      int
+	state   string // its state folder
+	network *network
 }
 
 // newNetwork makes machines with these addresses in one /16. It skips the test
@@ -68,7 +69,7 @@ func newNetwork(t *testing.T, addresses map[string]string) *network {
 		return up("br0", "")
 	}))
 	for name, text := range addresses {
-		a := &node{t: t, name: name, addr: netip.MustParseAddr(text), ns: n.namespace(), state: filepath.Join(t.TempDir(), name)}
+		a := &node{t: t, network: n, name: name, addr: netip.MustParseAddr(text), ns: n.namespace(), state: filepath.Join(t.TempDir(), name)}
 		n.nodes[name] = a
 		n.must(in(a.ns, func() error {
 			if err := up("lo", ""); err != nil {
@@ -376,7 +377,7 @@ spec: {clusterName: shop, subnets: [nodes-a], securityGroup: {}}
 apiVersion: ringfence.dev/v1alpha1
 kind: Host
 metadata: {name: node-1}
-spec: {addresses: [10.50.0.11], clusterName: shop, roles: [ControlPlane, APIServer, Etcd]}
+spec: {addresses: [10.50.0.11], nodePoolName: workers, roles: [ControlPlane, APIServer, Etcd]}
 ---
 apiVersion: ringfence.dev/v1alpha1
 kind: Host
@@ -435,10 +436,10 @@ spec: {addresses: [10.50.0.13], securityGroupNames: [` + node3 + `]}
 }
 
 // three makes a network of three nodes and a client that is no host of anybody.
-func three(t *testing.T) (n *network, node1, node2, node3 *node) {
+func three(t *testing.T) (node1, node2, node3 *node) {
 	t.Helper()
-	n = newNetwork(t, map[string]string{"node-1": "10.50.0.11", "node-2": "10.50.0.12", "node-3": "10.50.0.13", "client": "10.50.200.9"})
-	return n, n.nodes["node-1"], n.nodes["node-2"], n.nodes["node-3"]
+	n := newNetwork(t, map[string]string{"node-1": "10.50.0.11", "node-2": "10.50.0.12", "node-3": "10.50.0.13", "client": "10.50.200.9"})
+	return n.nodes["node-1"], n.nodes["node-2"], n.nodes["node-3"]
 }
 
 // veth makes a pair of interfaces, the first of which has an address.

@@ -112,6 +112,7 @@ func (t *tester) all(out io.Writer) error {
 		what string
 		try  func() error
 	}{
+		{"the kernel has what is needed of it", t.kernel.Probe},
 		{"a version that is built is out of reach, and in force once confirmed", t.built},
 		{"a transaction that is refused changes nothing", t.refused},
 		{"a trial is in force, and ends by itself", t.trial},
@@ -156,10 +157,18 @@ func (t *tester) passes() (bool, error) {
 	}
 }
 
-func (t *tester) want(passes bool) error {
+func (t *tester) wantPasses() error {
 	got, err := t.passes()
-	if err == nil && got != passes {
-		err = fmt.Errorf("a packet passes: %t, want %t", got, passes)
+	if err == nil && !got {
+		err = errors.New("a packet is dropped that must pass")
+	}
+	return err
+}
+
+func (t *tester) wantDropped() error {
+	got, err := t.passes()
+	if err == nil && got {
+		err = errors.New("a packet passes that must be dropped")
 	}
 	return err
 }
@@ -168,32 +177,32 @@ func (t *tester) built() error {
 	if err := t.kernel.Build(t.closed, []string{"lo"}); err != nil {
 		return err
 	}
-	if err := t.want(true); err != nil {
+	if err := t.wantPasses(); err != nil {
 		return err
 	}
 	if err := t.kernel.Confirm(t.closed.Name); err != nil {
 		return err
 	}
-	if err := t.want(false); err != nil {
+	if err := t.wantDropped(); err != nil {
 		return err
 	}
 	if err := t.kernel.Build(t.open, nil); err != nil {
 		return err
 	}
-	if err := t.want(false); err != nil {
+	if err := t.wantDropped(); err != nil {
 		return err
 	}
 	if err := t.kernel.Confirm(t.open.Name); err != nil {
 		return err
 	}
-	return t.want(true)
+	return t.wantPasses()
 }
 
 func (t *tester) refused() error {
 	if err := t.kernel.Confirm("absent"); err == nil {
 		return errors.New("the kernel confirms a version that is not there")
 	}
-	return t.want(true)
+	return t.wantPasses()
 }
 
 func (t *tester) trial() error {
@@ -204,7 +213,7 @@ func (t *tester) trial() error {
 	if s, err := t.kernel.State(); err != nil || s.Trial != t.closed.Name {
 		return errors.Join(err, fmt.Errorf("on trial is %q", s.Trial))
 	}
-	if err := t.want(false); err != nil {
+	if err := t.wantDropped(); err != nil {
 		return err
 	}
 	for range 100 {
@@ -213,7 +222,7 @@ func (t *tester) trial() error {
 			return err
 		}
 		if s.Trial == "" {
-			return t.want(true)
+			return t.wantPasses()
 		}
 		if _, err := t.passes(); err != nil { // which waits a little, too
 			return err
@@ -233,7 +242,7 @@ func (t *tester) counted() error {
 	if err := t.kernel.Delete(t.open); err != nil {
 		return err
 	}
-	if err := t.want(true); err != nil {
+	if err := t.wantPasses(); err != nil {
 		return err
 	}
 	after, err := t.kernel.Tallies()

@@ -99,7 +99,14 @@ func gatherStatus(d disk) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.kernel(saved)
+	const attempts = 3 // somebody may change the table between two questions
+	for range attempts {
+		asked := *s
+		if err = asked.kernel(saved); err == nil {
+			return &asked, nil
+		}
+	}
+	return nil, err
 }
 
 func (s *Status) problem(what string) {
