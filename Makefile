@@ -9,7 +9,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 BUILD := -trimpath
 
-.PHONY: help run build build-server test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
+.PHONY: help run build build-server build-agent test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ build: ## build bin/ringfence
 build-server: ## build bin/ringfence-server, with Kubernetes' API server and etcd inside
 	@echo "building bin/ringfence-server (1,500 packages: 4 to 6 minutes the first time on two cores, then seconds)"
 	@hack/progress.sh $(GO) build $(BUILD) -v -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
+
+build-agent: ## build bin/ringfence-agent: one static file, for hosts
+	$(GO) build $(BUILD) -ldflags='-s -w' -o bin/ ./cmd/ringfence-agent
 
 test: ## run every test, the seeds of the fuzz targets included
 	@echo "the first time, Kubernetes' API server is compiled for the tests: 4 to 6 minutes on two cores"

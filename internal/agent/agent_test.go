@@ -305,14 +305,16 @@ spec:
 	write(t, dir, text)
 	node2.must(node2.flags(dir, "--once", "--confirm=never")...)
 	node1.wantPasses("inner access", node2, 10250)
-	// The API server's host is of the cluster still, but no longer of the group.
-	write(t, dir, strings.Replace(text, "spec: {addresses: [10.50.0.11], nodePoolName: workers,", "spec: {addresses: [10.50.0.14], nodePoolName: workers,", 1))
+	write(t, dir, strings.Replace(text, node1Text, "", 1))
 	o := node2.run(node2.flags(dir, "--once", "--confirm=never")...)
-	if o.code != 0 {
-		t.Errorf("the API server's host has another address, which the group has too: %s", o.err)
+	if o.code != exitFailed || !strings.Contains(o.err, "a change of 1 members") || !strings.Contains(o.err, "--force BI-L3") {
+		t.Errorf("exit code %d, it said %q; want the leaving of the API server's host refused", o.code, o.err)
 	}
-	write(t, dir, strings.Replace(text, "nodePoolName: workers, roles: [ControlPlane, APIServer, Etcd]", "securityGroupNames: [mine], roles: [Worker]", 1))
+	node1.wantPasses("refused", node2, 10250)
+	node2.wantNoDrift("refused")
 	node2.must(node2.flags(dir, "--once", "--confirm=never", "--force=BI-L3")...)
+	node1.wantDropped("forced", node2, 10250)
+	node2.wantNoDrift("forced")
 }
 
 // TestManual waits for a person; without one the kernel goes back.

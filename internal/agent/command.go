@@ -155,8 +155,8 @@ func (c *command) run(cmd *cobra.Command) error {
 
 // once brings the host to an intent, verifies, and leaves it there.
 func (a *agent) once(ctx context.Context, in *intent) error {
-	if err := a.host.recover(); err != nil {
-		return err
+	if err := a.host.recover(); err != nil { // what is wanted may cure it
+		a.host.log.Error("cannot recover what was enforced", "problem", err)
 	}
 	if err := a.host.reach(ctx, in); err != nil {
 		if a.host.trial == nil {

@@ -356,6 +356,12 @@ kind: VPC
 metadata: {name: prod}
 spec: {cidrBlock: 10.50.0.0/16, subnets: [{name: nodes-a, cidrBlock: 10.50.0.0/19}]}
 `
+	node1Text = `---
+apiVersion: ringfence.dev/v1alpha1
+kind: Host
+metadata: {name: node-1}
+spec: {addresses: [10.50.0.11], nodePoolName: workers, roles: [ControlPlane, APIServer, Etcd]}
+`
 	clusterText = vpcText + `---
 apiVersion: ringfence.dev/v1alpha1
 kind: Cluster
@@ -373,12 +379,7 @@ apiVersion: ringfence.dev/v1alpha1
 kind: NodePool
 metadata: {name: workers}
 spec: {clusterName: shop, subnets: [nodes-a], securityGroup: {}}
----
-apiVersion: ringfence.dev/v1alpha1
-kind: Host
-metadata: {name: node-1}
-spec: {addresses: [10.50.0.11], nodePoolName: workers, roles: [ControlPlane, APIServer, Etcd]}
----
+` + node1Text + `---
 apiVersion: ringfence.dev/v1alpha1
 kind: Host
 metadata: {name: node-2}
