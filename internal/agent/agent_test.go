@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/rules"
@@ -391,23 +393,10 @@ func TestBreakGlass(t *testing.T) {
 	}
 	p.stop(syscall.SIGTERM)
 
-	flush := func() {
-		err := in(node1.ns, func() error {
-			c, err := nftables.New()
-			if err != nil {
-				return err
-			}
-			c.FlushRuleset()
-			return c.Flush()
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := os.RemoveAll(dir); err != nil { // no manifests at boot
 		t.Fatal(err)
 	}
-	flush()
+	node1.flush()
 	node3.wantPasses("rebooted", node1, 80)
 	node1.must(with("restore")...)
 	node2.wantPasses("restored", node1, 81)
@@ -488,4 +477,100 @@ func TestSelftest(t *testing.T) {
 	if s := node1.status(); len(s.Drift) > 0 {
 		t.Errorf("the self-test touched the host: %+v", s)
 	}
+}
+
+// TestCapabilities lets it run with CAP_NET_ADMIN and nothing more, as its unit does.
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	node1, node2, node3 := three(t)
+	dir := t.TempDir()
+	write(t, dir, groupsText("other", 80))
+	dropAll := func() error {
+		for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+			if c == unix.CAP_NET_ADMIN {
+				continue
+			}
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if o := node1.startAfter(dropAll, node1.flags(dir, "--once", "--confirm=probe")...).end(); o.code != 0 {
+		t.Fatalf("exit code %d, it said %s", o.code, o.err)
+	}
+	node2.wantPasses("enforced", node1, 80)
+	node3.wantDropped("enforced", node1, 80)
+	if o := node1.startAfter(dropAll, "restore", "--state-dir", node1.state).end(); o.code != 0 {
+		t.Errorf("restore: exit code %d, it said %s", o.code, o.err)
+	}
+	withoutAny := func() error {
+		return errors.Join(dropAll(), unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0))
+	}
+	if o := node1.startAfter(withoutAny, node1.flags(dir, "--once")...).end(); o.code != exitFailed || !strings.Contains(o.err, "CAP_NET_ADMIN") {
+		t.Errorf("without a right: exit code %d, it said %s", o.code, o.err)
+	}
+}
+
+// TestObserve lets pass what would be dropped, and counts it.
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	node1, node2, node3 := three(t)
+	dir := t.TempDir()
+	write(t, dir, strings.Replace(groupsText("other", 80), "securityGroupNames: [db]", "securityGroupNames: [db], enforcement: Observe", 1))
+	node1.must(node1.flags(dir, "--once", "--confirm=probe")...)
+	node2.wantPasses("observed", node1, 80, 81)
+	node3.wantPasses("observed", node1, 80)
+	var would uint64
+	s := node1.status()
+	for _, r := range s.Rules {
+		if r.By == "default" && r.Direction == "ingress" {
+			would = r.Packets
+		}
+	}
+	if would != 2 || !s.Observe {
+		t.Errorf("%d packets would be dropped, want 2: %+v", would, s)
+	}
+}
+
+// TestFullDisk: what cannot be saved is not applied, and the rest goes on.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	node1, node2, node3 := three(t)
+	dir := t.TempDir()
+	write(t, dir, groupsText("other", 80))
+	node1.must(node1.flags(dir, "--once", "--confirm=never")...)
+	// A folder stands where the file would be written, which fails for root too.
+	if err := os.Mkdir(filepath.Join(node1.state, candidateFile+".new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"Rules": groupsText("other", 81), "Members": groupsText("app", 80)} {
+		write(t, dir, text)
+		if o := node1.run(node1.flags(dir, "--once", "--confirm=never")...); o.code != exitFailed || !strings.Contains(o.err, "cannot save the state") {
+			t.Errorf("%s: exit code %d, it said %s", name, o.code, o.err)
+		}
+		node2.wantPasses(name, node1, 80)
+		node2.wantDropped(name, node1, 81)
+		node3.wantDropped(name, node1, 80)
+		node1.wantNoDrift(name)
+	}
+}
+
+// TestReboot loses the kernel's state in the middle of a trial: at boot the
+// version before it comes back.
+func TestReboot(t *testing.T) {
+	t.Parallel()
+	node1, node2, _ := three(t)
+	dir := t.TempDir()
+	write(t, dir, groupsText("other", 80))
+	node1.must(node1.flags(dir, "--once", "--confirm=never")...)
+	write(t, dir, groupsText("other", 81))
+	p := node1.start(node1.flags(dir, "--once", "--confirm=manual", "--confirm-timeout=1h")...)
+	node2.wantPasses("on trial", node1, 81)
+	p.stop(syscall.SIGKILL)
+	node1.flush()
+	node1.must("restore", "--state-dir", node1.state)
+	node2.wantPasses("rebooted", node1, 80)
+	node2.wantDropped("rebooted", node1, 81)
+	node1.wantNoDrift("rebooted")
 }

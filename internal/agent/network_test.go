@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -264,10 +265,22 @@ type process struct {
 // start starts the agent on a node.
 func (a *node) start(args ...string) *process {
 	a.t.Helper()
+	return a.startAfter(func() error { return nil }, args...)
+}
+
+// startAfter is start in a thread that something was done to.
+func (a *node) startAfter(first func() error, args ...string) *process {
+	a.t.Helper()
 	p := &process{t: a.t, cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asAgent+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
-	if err := in(a.ns, p.cmd.Start); err != nil {
+	err := in(a.ns, func() error {
+		if err := first(); err != nil {
+			return err
+		}
+		return p.cmd.Start()
+	})
+	if err != nil {
 		a.t.Fatal(err)
 	}
 	go func() {
@@ -454,4 +467,21 @@ func veth(name, peer, address string) error {
 		return err
 	}
 	return up(name, address)
+}
+
+// flush does to the node what a reboot does to nftables, and what others do by
+// mistake.
+func (a *node) flush() {
+	a.t.Helper()
+	err := in(a.ns, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		c.FlushRuleset()
+		return c.Flush()
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
 }
