@@ -29,7 +29,7 @@ const (
 // Main runs one command line, without the program's name, and returns its exit
 // code. The context's end lets a running agent stop; what it enforces stays.
 func Main(ctx context.Context, args []string, out, errs io.Writer) int {
-	root := newRoot()
+	root := newRoot() //nolint:contextcheck // its commands get the context below
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errs)

@@ -229,21 +229,46 @@ func (h *host) check() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if state.Confirmed == h.current.version.Name && state.Trial == "" {
-		if drift, err := h.kernel.Drift(h.current.version); err != nil || len(drift) == 0 {
-			return nil, err
-		}
-		// Classes that members have left are no drift.
-		if err := h.clean(h.current, state); err != nil {
-			h.log.Debug("cannot clean up", "problem", err)
-		}
-	}
+	led, state := h.lead(state)
 	drift, err := h.drift(h.current, state)
 	if err != nil || len(drift) == 0 {
-		return nil, err
+		return led, err
+	}
+	drift = append(led, drift...)
+	if !slices.ContainsFunc(drift, func(d string) bool { return !strings.HasSuffix(d, " is not ours") }) {
+		// Classes that members have left are no drift, and no packet gets there.
+		left, err := h.swept(state)
+		if err != nil || len(left) == 0 {
+			return nil, err
+		}
 	}
 	h.log.Warn("somebody changed our table: repairing it", "drift", drift)
 	return drift, h.repair()
+}
+
+// lead makes packets take the version in force again if they are led elsewhere:
+// the one repair that is worth making before the whole table is compared.
+func (h *host) lead(state apply.State) ([]string, apply.State) {
+	name := h.current.version.Name
+	if state.Confirmed == name || state.Trial != "" {
+		return nil, state
+	}
+	if err := h.kernel.Confirm(name); err != nil {
+		return nil, state // it is not there: the table is made anew
+	}
+	was := state.Confirmed
+	state.Confirmed = name
+	led := fmt.Sprintf("packets were led to version %q", was)
+	h.log.Warn("somebody changed our table: packets take the rules again", "drift", led)
+	return []string{led}, state
+}
+
+// swept returns the drift that is left after what is too much was deleted.
+func (h *host) swept(state apply.State) ([]string, error) {
+	if err := h.clean(h.current, state); err != nil {
+		h.log.Debug("cannot clean up", "problem", err)
+	}
+	return h.drift(h.current, state)
 }
 
 // setUplinks lets the table judge other uplinks, if they differ.

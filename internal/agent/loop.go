@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -106,6 +107,7 @@ func (a *agent) loop(ctx context.Context) error {
 			return nil
 		case <-table:
 			f.turn.audit = true
+			f.due = a.host.clock.Since(f.audited) > beat // one at once, a burst with the beat
 		case <-links:
 			f.turn.links = true
 		case <-ticker.C():
@@ -119,9 +121,12 @@ func (a *agent) loop(ctx context.Context) error {
 type follower struct {
 	*agent
 	turn turn
-	due  bool // a beat has passed
+	// due says that a beat has passed, or that something cannot wait for one.
+	due     bool
+	audited time.Time
 	// seen is the folder as read last, glimpsed as it looked last.
 	seen, glimpsed string
+	looked         int // at which beat
 	want           *intent
 	// manifests and applying are what is wrong; nil if nothing is.
 	manifests, applying error
@@ -148,11 +153,10 @@ func (f *follower) step(ctx context.Context) {
 		return
 	}
 	f.due = false
-	if f.turn.beats%beatsPerLook == 0 {
+	if f.turn.beats > f.looked && f.turn.beats%beatsPerLook == 0 {
+		f.looked = f.turn.beats
 		f.look()
-	}
-	if f.turn.beats%beatsPerAudit == 0 {
-		f.turn.audit = true
+		f.turn.audit = f.turn.audit || f.turn.beats%beatsPerAudit == 0
 	}
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
@@ -183,6 +187,7 @@ func (f *follower) look() {
 
 func (f *follower) reread() {
 	in, err := f.source.read()
+	debug.FreeOSMemory() // reading takes far more than what it leaves
 	if err != nil {
 		if f.manifests == nil || f.manifests.Error() != err.Error() {
 			f.host.log.Error("the manifests change nothing: they are wrong", "problem", err)
@@ -212,6 +217,7 @@ func (f *follower) relink() {
 
 // audit looks whether the table is what it should be.
 func (f *follower) audit() {
+	defer func() { f.audited = f.host.clock.Now() }()
 	if err := f.host.awaited(); err != nil && !errors.Is(err, errWaiting) {
 		f.host.log.Error("the trial is over", "problem", err)
 		f.applying = err

@@ -36,7 +36,7 @@ func TestUplinksDecision(t *testing.T) {
 		"AlsoAnAddress":  {own: "fd00::1", want: "eth0 eth1"},
 		"NotOnLoopback":  {own: "10.9.9.9", want: "eth1"},
 		"Named":          {own: "10.0.0.1", named: "cni0", want: "cni0 eth0 eth1"},
-		"NamedOnceTwice": {named: "eth1 eth1", want: "eth1"},
+		"NamedOnceTwice": {named: "eth1 cni0 eth1", want: "cni0 eth1"},
 		"NamedAbsent":    {own: "10.0.0.1", named: "eth9", wrong: "uplink eth9: there is no such interface"},
 	} {
 		got, err := uplinks(links, addrs(c.own), strings.Fields(c.named))
@@ -166,7 +166,7 @@ func TestLock(t *testing.T) {
 
 func TestNameservers(t *testing.T) {
 	file := t.TempDir() + "/resolv.conf"
-	text := "# nameserver 10.0.0.9\nnameserver 127.0.0.53\nsearch x\nnameserver 10.0.0.2\nnameserver fd00::2\nnameserver\nnameserver home\n"
+	text := "# nameserver 10.0.0.9\nnameserver 127.0.0.53\nsearch x\nnameserver 10.0.0.2\nnameserver fd00::2\nnameserver\nsearch y\nnameserver home\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
