@@ -1,0 +1,54 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// page is how much the kernel puts into one answer at most. It puts less if
+// the socket was never read with so much room, as the library never does; and
+// since for each answer it walks the map again from where it begins, to read
+// one of 65,000 elements would take a second.
+const page = 32 << 10
+
+// enlarge prepares the socket for tens of thousands of elements at once.
+func enlarge(c *netlink.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot reach the netlink socket: %w", err)
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		for _, option := range []int{unix.SO_SNDBUFFORCE, unix.SO_RCVBUFFORCE} {
+			set = errors.Join(set, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, buffer))
+		}
+	})
+	if err := errors.Join(err, set); err != nil {
+		return fmt.Errorf("cannot enlarge the buffers of the netlink socket, which needs CAP_NET_ADMIN: %w", err)
+	}
+	return widen(c, raw)
+}
+
+// widen reads an answer with room for a page: the kernel remembers.
+func widen(c *netlink.Conn, raw syscall.RawConn) error {
+	_, err := c.Send(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
+		Data:   make([]byte, 4), //nolint:mnd // struct nfgenmsg
+	})
+	if err != nil {
+		return fmt.Errorf("cannot ask nftables anything: %w", err)
+	}
+	var read error
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, read = unix.Recvfrom(int(fd), make([]byte, page), 0)
+		return !errors.Is(read, unix.EAGAIN)
+	})
+	if err := errors.Join(err, read); err != nil {
+		return fmt.Errorf("cannot read what nftables answers: %w", err)
+	}
+	return nil
+}
