@@ -4,10 +4,10 @@ GO       ?= go
 FUZZTIME ?= 50000x
 TOOL     := $(GO) tool -modfile=tools/go.mod
 
-# The tests link the API server too: built with the same flags as the programs,
-# its 1,500 packages are compiled once, not twice.
+# The tests link the API server too, and the linters read it: built with the same
+# flags everywhere, its 1,500 packages are compiled once.
 export CGO_ENABLED := 0
-BUILD := -trimpath
+export GOFLAGS := $(GOFLAGS) -trimpath
 
 .PHONY: help run build build-server build-agent test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
 
@@ -19,24 +19,24 @@ run: ## build, then watch it find what a real group lacks, and a cluster get its
 
 build: ## build bin/ringfence
 	@echo "building bin/ringfence (the first build downloads its modules)"
-	$(GO) build $(BUILD) -o bin/ ./cmd/ringfence
+	$(GO) build -o bin/ ./cmd/ringfence
 
 build-server: ## build bin/ringfence-server, with Kubernetes' API server and etcd inside
 	@echo "building bin/ringfence-server (1,500 packages: 4 to 6 minutes the first time on two cores, then seconds)"
-	@hack/progress.sh $(GO) build $(BUILD) -v -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
+	@hack/progress.sh $(GO) build -v -ldflags='-s -w' -o bin/ ./cmd/ringfence-server
 
 build-agent: ## build bin/ringfence-agent: one static file, for hosts
 	$(GO) build $(BUILD) -ldflags='-s -w' -o bin/ ./cmd/ringfence-agent
 
 test: ## run every test, the seeds of the fuzz targets included
 	@echo "the first time, Kubernetes' API server is compiled for the tests: 4 to 6 minutes on two cores"
-	$(GO) test $(BUILD) ./...
+	$(GO) test ./...
 
 crash: ## kill the server 50 times under load: what it has acknowledged is there afterwards
-	$(GO) test $(BUILD) ./cmd/ringfence-server -run '^TestCrash$$' -crash.kills 50 -timeout 20m -count 1 -v
+	$(GO) test ./cmd/ringfence-server -run '^TestCrash$$' -crash.kills 50 -timeout 20m -count 1 -v
 
 ha: ## kill one of three etcd members and one of two servers: writes go on, no controller works twice
-	$(GO) test $(BUILD) ./internal/controlplane -run '^TestHA$$' -ha -timeout 10m -count 1 -v
+	$(GO) test ./internal/controlplane -run '^TestHA$$' -ha -timeout 10m -count 1 -v
 
 lint: ## run the linters (the first run builds them: a minute or two)
 	@echo "building golangci-lint, if it is not built yet"
@@ -55,7 +55,7 @@ bench: ## run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./rules/flowset ./internal/cli
 
 bench-scale: build-server ## measure bin/ringfence-server with 10,000 hosts in 200 groups (some five minutes)
-	$(GO) test $(BUILD) ./test/scale -run '^TestScale$$' -v -timeout 30m -scale.server "$(CURDIR)/bin/ringfence-server"
+	$(GO) test ./test/scale -run '^TestScale$$' -v -timeout 30m -scale.server "$(CURDIR)/bin/ringfence-server"
 
 fuzz: ## run each fuzz target for FUZZTIME (50000x runs, or a duration such as 1m)
 	@GO="$(GO)" hack/fuzz.sh "$(FUZZTIME)"

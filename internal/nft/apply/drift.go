@@ -28,7 +28,7 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 	}
 	delete(sets, nft.UplinkSet)
 	var out []string
-	for _, n := range k.confirmed(v) {
+	for _, n := range confirmed(v) {
 		delete(chains, n.Name)
 		different, err := k.nodeDrift(n, sets)
 		if err != nil {

@@ -22,7 +22,7 @@ func (k *Kernel) Repair(v *nft.Version, uplinks []string) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range k.confirmed(v) {
+	for _, n := range confirmed(v) {
 		different, err := k.nodeDrift(n, sets)
 		if err != nil {
 			return err
@@ -39,7 +39,7 @@ func (k *Kernel) Repair(v *nft.Version, uplinks []string) error {
 
 // confirmed are the nodes of a table that has v in force, in the order in
 // which they can be made.
-func (k *Kernel) confirmed(v *nft.Version) []*nft.Node {
+func confirmed(v *nft.Version) []*nft.Node {
 	nodes := v.Nodes()
 	for _, d := range directions {
 		t := nft.Trampoline(d, v.Name)
