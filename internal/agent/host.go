@@ -449,6 +449,11 @@ func (h *host) swap(ctx context.Context, next *layout, r *record) error {
 	if state.Trial == openName {
 		return fmt.Errorf("the host is open for %s more: %w", state.Left.Round(time.Second), errWaiting)
 	}
+	if state == (apply.State{}) {
+		if err := h.kernel.Probe(); err != nil {
+			return fmt.Errorf("this kernel lacks something: %w", err)
+		}
+	}
 	if err := h.disk.write(candidateFile, r); err != nil {
 		return err
 	}
