@@ -253,12 +253,21 @@ func (h *host) lead(state apply.State) ([]string, apply.State) {
 	if state.Confirmed == name || state.Trial != "" {
 		return nil, state
 	}
-	if err := h.kernel.Confirm(name); err != nil {
-		return nil, state // it is not there: the table is made anew
+	err := h.kernel.Confirm(name)
+	if err != nil { // it is not there
+		if err = h.kernel.Load(h.current.version, h.saved.Uplinks); err == nil {
+			err = h.kernel.Confirm(name)
+		}
 	}
-	was := state.Confirmed
+	if err != nil {
+		h.log.Debug("cannot lead packets back: the whole table is compared", "problem", err)
+		return nil, state
+	}
+	led := "no version was in force"
+	if state.Confirmed != "" {
+		led = "version " + state.Confirmed + " was in force"
+	}
 	state.Confirmed = name
-	led := fmt.Sprintf("packets were led to version %q", was)
 	h.log.Warn("somebody changed our table: packets take the rules again", "drift", led)
 	return []string{led}, state
 }
