@@ -385,7 +385,7 @@ func TestBreakGlass(t *testing.T) {
 	node1.must(with("resume")...)
 	node2.wantPasses("resumed", node1, 81)
 	node3.wantDropped("resumed", node1, 81, 80)
-	node1.must(with("open", "--for", "1s")...)
+	node1.must(with("open", "--for", "2s")...)
 	if !wait(func() bool { return !node3.dials(node1.addr, 22, short) }) {
 		t.Error("it does not close by itself")
 	}

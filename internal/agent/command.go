@@ -308,8 +308,11 @@ func (*command) newConfirm() *cobra.Command {
 	}
 }
 
-// maxOpen bounds how long a host may be open: who needs longer uninstalls.
-const maxOpen = 24 * time.Hour
+// How long a host may be open: who needs longer uninstalls.
+const (
+	minOpen = 2 * time.Second
+	maxOpen = 24 * time.Hour
+)
 
 func (*command) newOpen() *cobra.Command {
 	var span time.Duration
@@ -317,17 +320,14 @@ func (*command) newOpen() *cobra.Command {
 		Use: "open", Short: "Let everything pass for a time, then enforce again by itself", Args: noArgs,
 		Long: "Let everything pass for a time. The kernel itself ends it, whatever becomes of the agent. Changes of\nrules wait until then; changes of members do not.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if span < time.Second || span > maxOpen {
-				return inputError{fmt.Errorf("--for %s: want 1s to %s", span, maxOpen)}
+			if span < minOpen || span > maxOpen {
+				return inputError{fmt.Errorf("--for %s: want %s to %s", span, minOpen, maxOpen)}
 			}
 			return withKernel(func(k *apply.Kernel, s apply.State) error {
 				if s.Confirmed == "" {
 					return errors.New("nothing is enforced: everything passes already")
 				}
-				if err := k.Build(openVersion(), nil); err != nil {
-					return err
-				}
-				if err := k.Trial(openName, span); err != nil {
+				if err := open(k, span, clock.RealClock{}); err != nil {
 					return err
 				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "OPEN: everything passes for %s; ringfence-agent resume ends it sooner\n", span)
@@ -337,6 +337,25 @@ func (*command) newOpen() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&span, "for", 30*time.Minute, "how long") //nolint:mnd // the default of a flag
 	return cmd
+}
+
+// open opens, and looks whether it stays open: an agent that was comparing the
+// table just then may have taken it for drift.
+func open(k *apply.Kernel, span time.Duration, c clock.WithTicker) error {
+	for range 3 {
+		if err := k.Build(openVersion(), nil); err != nil {
+			return err
+		}
+		if err := k.Trial(openName, span); err != nil {
+			return err
+		}
+		look := c.NewTimer(2 * beat) //nolint:mnd // the agent has looked, too
+		<-look.C()
+		if s, err := k.State(); err != nil || s.Trial == openName {
+			return err
+		}
+	}
+	return errors.New("it does not stay open: somebody else changes the table; stop the agent, then try again")
 }
 
 func (*command) newResume() *cobra.Command {

@@ -234,6 +234,11 @@ func (h *host) check() ([]string, error) {
 	if err != nil || len(drift) == 0 {
 		return led, err
 	}
+	// Somebody may have opened the host meanwhile, which is no drift.
+	now, err := h.kernel.State()
+	if err != nil || now.Trial != state.Trial || now.Confirmed != state.Confirmed {
+		return led, err
+	}
 	drift = append(led, drift...)
 	if !slices.ContainsFunc(drift, func(d string) bool { return !strings.HasSuffix(d, " is not ours") }) {
 		// Classes that members have left are no drift, and no packet gets there.
