@@ -61,7 +61,8 @@ type ClusterSpec struct {
 	// SecurityGroup is the cluster's own group: an existing one, or what to make.
 	SecurityGroup ClusterSecurityGroup `json:"securityGroup,omitzero"`
 
-	// Etcd says that members of etcd run in the cluster's groups.
+	// Etcd says that members of etcd run in the cluster's groups. A Host of the
+	// cluster with role Etcd says the same.
 	Etcd bool `json:"etcd,omitempty"`
 	// NodePorts says who reaches node ports. Nil means nobody.
 	NodePorts *NodePorts `json:"nodePorts,omitempty"`

@@ -162,7 +162,10 @@ func (b *builder) addHosts(byID map[string]int) []error {
 			h.Observe = h.enforcement == v1alpha1.EnforcementObserve
 		}
 		if h.Cluster != "" {
-			h.VPC = b.clusters[byID[h.Cluster]].VPC
+			c := &b.clusters[byID[h.Cluster]]
+			h.VPC = c.VPC
+			// What a host keeps for its role, its cluster's groups must let through.
+			c.Facts.Etcd = c.Facts.Etcd || slices.Contains(h.Roles, string(v1alpha1.RoleEtcd))
 		}
 		h.takeAddresses(i, claims)
 		b.interfaces = append(b.interfaces, h.Interface)

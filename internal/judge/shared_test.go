@@ -383,3 +383,17 @@ func TestRulesForAPoolsGroupCloseTheLoop(t *testing.T) {
 		t.Errorf("missing %+v, excess %+v, findings %+v", report.Missing, report.Excess, report.Findings)
 	}
 }
+
+// TestEtcdHostsMakeEtcdNeeded checks that a host with role Etcd says that its
+// cluster has members of etcd: the group that is made lets them reach each other.
+func TestEtcdHostsMakeEtcdNeeded(t *testing.T) {
+	for role, want := range map[string]bool{"Etcd": true, "Worker": false} {
+		inv := complete(t, parse(t, vpcObject()+clusterObject("shop", leastInner)+poolObject("shop", "blue", "{}")+
+			hostObject("e1", "10.0.0.11", "clusterName: shop", "nodePoolName: blue", "roles: ["+role+"]")))
+		g, _ := inv.Group("shop")
+		got := slices.ContainsFunc(g.Ingress, func(r rules.Rule) bool { return r.Ports.First == 2379 })
+		if got != want {
+			t.Errorf("a host with role %s: the group lets etcd through: %t", role, got)
+		}
+	}
+}
