@@ -635,7 +635,7 @@ func (s *playSet) broken(before *v1alpha1.RolloutSpec) string {
 		return fmt.Sprintf("a new candidate begins with %d hosts", chosen)
 	case fresh > 0 && s.spec.Bound != assign.Everybody && chosen > max(1, tenth):
 		return fmt.Sprintf("%d hosts in a step of %d at most", chosen, max(1, tenth))
-	case s.spec.StableRulesetName != before.StableRulesetName && s.spec.StableRulesetName != before.CandidateRulesetName:
+	case len(s.members) > 0 && s.spec.StableRulesetName != before.StableRulesetName && s.spec.StableRulesetName != before.CandidateRulesetName:
 		return "a Ruleset became stable that was no candidate"
 	}
 	if s.spec.StableRulesetName != before.StableRulesetName {
