@@ -39,8 +39,10 @@ func TestNodePoolNames(t *testing.T) {
 		change func(*world, *v1alpha1.NodePool, *v1alpha1.Host)
 		want   map[string][]string
 	}{
-		"Named":   {"hosts without a pool name none", func(*world, *v1alpha1.NodePool, *v1alpha1.Host) {}, map[string][]string{both: {"workers"}, web: nil}},
-		"Moved":   {"the pool wears something else", func(_ *world, p *v1alpha1.NodePool, _ *v1alpha1.Host) { p.Status.EffectiveSecurityGroupNames = []string{"web"} }, map[string][]string{both: nil, web: {"workers"}}},
+		"Named": {"hosts without a pool name none", func(*world, *v1alpha1.NodePool, *v1alpha1.Host) {}, map[string][]string{both: {"workers"}, web: nil}},
+		"Moved": {"the pool wears something else", func(_ *world, p *v1alpha1.NodePool, _ *v1alpha1.Host) {
+			p.Status.EffectiveSecurityGroupNames = []string{"web"}
+		}, map[string][]string{both: nil, web: {"workers"}}},
 		"Unknown": {"it is not known what the pool wears: it stays", func(_ *world, p *v1alpha1.NodePool, _ *v1alpha1.Host) { p.Status.EffectiveSecurityGroupNames = nil }, map[string][]string{both: {"workers"}, web: nil}},
 		"Gone": {"nobody wears the set any more, and its Rollout stays for a while", func(w *world, _ *v1alpha1.NodePool, _ *v1alpha1.Host) {
 			w.objects.Hosts = slices.DeleteFunc(slices.Clone(w.objects.Hosts), func(h *v1alpha1.Host) bool { return h.Name != "a" })
