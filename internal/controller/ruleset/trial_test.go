@@ -462,6 +462,26 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
+// TestClustersSideBySide has hosts of many clusters' control planes in one set:
+// they go one by one until the last step, and there one of each cluster that is left.
+func TestClustersSideBySide(t *testing.T) {
+	p := newPlay(0, 30)
+	s := p.sets[0]
+	for i := range s.members {
+		s.members[i].cluster = fmt.Sprint(i / 3)
+	}
+	var got []int
+	for range 6 {
+		p.turn()
+		p.turn() // nothing new until somebody confirms
+		got = append(got, len(s.told()))
+		s.confirm(s.told()...)
+	}
+	if want := []int{1, 1, 1, 9, 9, 9}; !slices.Equal(got, want) {
+		t.Errorf("%v hosts change side by side, want %v", got, want)
+	}
+}
+
 // TestQuorumLetsTheSickBeCured has a host of an etcd that cannot run the stable
 // Ruleset: a newer one may be what it waits for.
 func TestQuorumLetsTheSickBeCured(t *testing.T) {
