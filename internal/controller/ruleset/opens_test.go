@@ -46,7 +46,7 @@ func TestOnlyOpens(t *testing.T) {
 		"GroupLess": {"a group less, whose members may lie anywhere", list{lan, rule(accept, 10, "TCP", "80/80", "db")}, list{lan}, nil, false},
 		"GroupIsWithin": {"a group less, whose members reach it anyway", list{web, rule(accept, 10, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "::/0")},
 			list{web, rule(accept, 10, "TCP", "80/80", "::/0")}, nil, true},
-		"GroupDrop":  {"members may lie in the CIDR that is let in", list{lan}, list{rule(drop, 1, "TCP", "80/80", "db"), lan}, nil, false},
+		"GroupDrop": {"members may lie in the CIDR that is let in", list{lan}, list{rule(drop, 1, "TCP", "80/80", "db"), lan}, nil, false},
 		"InBoth": {"somebody may be in both groups", list{rule(accept, 10, "TCP", "80/80", "app")},
 			list{rule(drop, 1, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "app")}, nil, false},
 		"GroupMoved": {"a CIDR for a group: members may lie elsewhere", list{rule(accept, 10, "TCP", "80/80", "db")}, list{lan}, nil, false},

@@ -223,9 +223,7 @@ func TestAbort(t *testing.T) {
 		victim.Status.Conditions = enforced(metav1.ConditionTrue, v1alpha1.ReasonConfirmed, "")
 	})
 	for i := range 3 {
-		probe := fmt.Sprintf("probe-%d", i)
-		r.make(group(probe), host(probe, fmt.Sprintf("10.0.8.%d", i+1), probe))
-		r.stable(anything, probe)
+		r.probe(fmt.Sprintf("probe-%d", i))
 		var rollouts v1alpha1.RolloutList
 		if err := r.us.List(t.Context(), &rollouts, client.InNamespace(r.namespace)); err != nil {
 			t.Fatal(err)
@@ -283,42 +281,50 @@ func TestCriticalHosts(t *testing.T) {
 	r.through("web")
 	r.through("web", "db")
 	change(r, web, func() { web.Spec.Ingress[0].Ports = "2/2" })
-	etcds, seen := map[string]bool{}, 0
-	testenv.Eventually(t, func(ctx context.Context) string {
+	for n := range 3 {
+		one := r.nextCritical(n)
+		// The others confirm; while this one does not, the job looks twice more.
+		for turn := range 2 {
+			r.probe(fmt.Sprintf("probe-%d-%d", n, turn))
+			if again := r.nextCritical(n); again.Name != one.Name {
+				t.Fatalf("%s changes while %s has not confirmed", again.Name, one.Name)
+			}
+		}
+		r.confirm(r.moving(t.Context()))
+	}
+	r.stableThrough(port(2), "web")
+	r.stableThrough(port(2), "web", "db")
+}
+
+// nextCritical confirms whatever moves but critical hosts, until one of these
+// does, and returns it. Two at once end the test. How many have changed before is
+// for the message.
+func (r *room) nextCritical(changed int) v1alpha1.Host {
+	r.Helper()
+	var critical []v1alpha1.Host
+	testenv.Eventually(r.T, func(ctx context.Context) string {
 		list, rollouts := r.moving(ctx)
-		var critical []v1alpha1.Host
-		for _, h := range list {
-			if assign.Critical(&h) {
-				critical = append(critical, h)
-			}
-		}
-		if len(critical) > 1 {
-			t.Fatalf("%s and %s change at once", critical[0].Name, critical[1].Name)
-		}
-		if len(critical) == 1 && !etcds[critical[0].Name] {
-			etcds[critical[0].Name] = true
-			r.confirm(slices.DeleteFunc(list, func(h v1alpha1.Host) bool { return assign.Critical(&h) }), rollouts)
-			// The others confirm; while this one does not, the job looks twice more.
-			for range 2 {
-				seen++
-				probe := fmt.Sprintf("probe-%d", seen)
-				r.make(group(probe), host(probe, fmt.Sprintf("10.0.8.%d", seen), probe))
-				r.stable(anything, probe)
-				for _, h := range func() []v1alpha1.Host { list, _ := r.moving(ctx); return list }() {
-					if assign.Critical(&h) && h.Name != critical[0].Name {
-						t.Fatalf("%s changes while %s has not confirmed", h.Name, critical[0].Name)
-					}
-				}
-			}
-		}
-		r.confirm(r.moving(ctx))
-		if len(etcds) < 3 {
-			return fmt.Sprintf("only %v have changed", etcds)
+		others := slices.DeleteFunc(slices.Clone(list), func(h v1alpha1.Host) bool { return assign.Critical(&h) })
+		critical = slices.DeleteFunc(list, func(h v1alpha1.Host) bool { return !assign.Critical(&h) })
+		r.confirm(others, rollouts)
+		if len(critical) == 0 {
+			return fmt.Sprintf("after %d hosts of the etcd no other one changes", changed)
 		}
 		return ""
 	})
-	r.stableThrough(port(2), "web")
-	r.stableThrough(port(2), "web", "db")
+	if len(critical) > 1 {
+		r.Fatalf("%s and %s change at once", critical[0].Name, critical[1].Name)
+	}
+	return critical[0]
+}
+
+// probe makes a host with a group of its own, and waits until the job has seen
+// it, and with it all groups that were written before.
+func (r *room) probe(name string) {
+	r.Helper()
+	r.make(group(name), host(name, fmt.Sprintf("10.0.8.%d", r.probes+1), name))
+	r.probes++
+	r.stable(anything, name)
 }
 
 // TestOpensSkips checks that what only opens goes to all at once, and a newer
@@ -348,8 +354,8 @@ func TestOpensSkips(t *testing.T) {
 func TestPeopleStopIt(t *testing.T) {
 	r := newRoom(t)
 	now := clock.RealClock{}.Now()
-	web, marker := group("web", tcp(1, from("0.0.0.0/0"))), group("marker", tcp(1, from("0.0.0.0/0")))
-	r.make(vpc(), web, marker, host("marker", "10.0.9.1", "marker"))
+	web := group("web", tcp(1, from("0.0.0.0/0")))
+	r.make(vpc(), web)
 	r.fleet(now, "a", 12, "web")
 	r.start(clocktesting.NewFakePassiveClock(now.Add(time.Second)))
 	r.through("web")
@@ -362,8 +368,7 @@ func TestPeopleStopIt(t *testing.T) {
 	}
 	annotate(v1alpha1.AnnotationPaused, `"today"`)
 	change(r, web, func() { web.Spec.Ingress[0].Ports = "2/2" })
-	change(r, marker, func() { marker.Spec.Ingress[0].Ports = "2/2" })
-	r.stable(port(2), "marker")
+	r.probe("probe")
 	if s := r.rollout("web").Spec; s.CandidateRulesetName != "" {
 		t.Errorf("paused, and %s is tried", s.CandidateRulesetName)
 	}

@@ -32,6 +32,8 @@ type room struct {
 	admin     client.Client
 	// us writes what the other controllers would write.
 	us client.Client
+	// probes is how many probes were made.
+	probes int
 }
 
 func newRoom(t *testing.T) *room {
