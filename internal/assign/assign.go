@@ -53,21 +53,31 @@ func Critical(h *v1alpha1.Host) bool {
 	})
 }
 
+// A Follower is a host as far as it matters to a Rollout.
+type Follower struct {
+	Name string
+	// Critical is what [Critical] says.
+	Critical bool
+}
+
+// FollowerOf returns a host as far as it matters to a Rollout.
+func FollowerOf(h *v1alpha1.Host) Follower { return Follower{h.Name, Critical(h)} }
+
 // Chosen reports whether a host is to run the candidate. Without one nobody is.
-func Chosen(r *v1alpha1.RolloutSpec, host string, critical bool) bool {
+func Chosen(r *v1alpha1.RolloutSpec, f Follower) bool {
 	switch {
 	case r.CandidateRulesetName == "":
 		return false
-	case critical:
-		return slices.Contains(r.CriticalHostNames, host)
+	case f.Critical:
+		return slices.Contains(r.CriticalHostNames, f.Name)
 	}
-	return Digest(r.CandidateRulesetName, host) < r.Bound
+	return Digest(r.CandidateRulesetName, f.Name) < r.Bound
 }
 
 // Ruleset names the Ruleset that a host is to run. Empty means that it keeps
 // what it runs: the first candidate of a set is being tried, on others.
-func Ruleset(r *v1alpha1.RolloutSpec, host string, critical bool) string {
-	if Chosen(r, host, critical) {
+func Ruleset(r *v1alpha1.RolloutSpec, f Follower) string {
+	if Chosen(r, f) {
 		return r.CandidateRulesetName
 	}
 	return r.StableRulesetName

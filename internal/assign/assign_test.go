@@ -126,7 +126,7 @@ func TestBound(t *testing.T) {
 		}
 		chosen := 0
 		for n := range 100 {
-			if assign.Chosen(&spec, fmt.Sprintf("node-%d", n), false) {
+			if assign.Chosen(&spec, assign.Follower{Name: fmt.Sprintf("node-%d", n)}) {
 				chosen++
 			}
 		}
@@ -141,18 +141,17 @@ func TestBound(t *testing.T) {
 		t.Errorf("Above(the greatest) = %s, want %s", got, assign.Everybody)
 	}
 	for _, tc := range []struct {
-		host     string
-		critical bool
-		bound    string
-		want     string
+		host  assign.Follower
+		bound string
+		want  string
 	}{
-		{"node-7", true, assign.Nobody, "c"},
-		{"node-8", true, assign.Everybody, "s"},
-		{"node-8", false, assign.Everybody, "c"},
-		{"node-7", false, assign.Nobody, "s"},
+		{assign.Follower{Name: "node-7", Critical: true}, assign.Nobody, "c"},
+		{assign.Follower{Name: "node-8", Critical: true}, assign.Everybody, "s"},
+		{assign.Follower{Name: "node-8", Critical: false}, assign.Everybody, "c"},
+		{assign.Follower{Name: "node-7", Critical: false}, assign.Nobody, "s"},
 	} {
 		spec.Bound = tc.bound
-		if got := assign.Ruleset(&spec, tc.host, tc.critical); got != tc.want {
+		if got := assign.Ruleset(&spec, tc.host); got != tc.want {
 			t.Errorf("%+v: Ruleset = %s", tc, got)
 		}
 	}

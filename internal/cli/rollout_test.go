@@ -97,9 +97,9 @@ func TestRollout(t *testing.T) {
 		t.Errorf("after resume: %v", got)
 	}
 	for want, args := range map[string][]string{
-		"there are none to go back to":                   {"undo", "app"},
+		"there are none to go back to":                     {"undo", "app"},
 		"there is no Rollout of nobody in namespace " + ns: {"pause", "nobody"},
-		"requires at least 1 arg(s)":                     {"pause"},
+		"requires at least 1 arg(s)":                       {"pause"},
 	} {
 		if r := command(args...); r.code != 2 || !strings.Contains(r.err, want) {
 			t.Errorf("%v: exit %d, want %q: %s%s", args, r.code, want, r.out, r.err)

@@ -35,7 +35,10 @@ func onlyOpens(stable, candidate *v1alpha1.RulesetSpec, exempt []rules.Exempt) b
 	for i := -1; i < len(groups); i++ {
 		world := &rules.World{Exempt: exempt}
 		for n, g := range groups {
-			world.Members.Set(g, everybodyIf(n == i))
+			world.Members.Set(g, nil)
+			if n == i {
+				world.Members.Set(g, everybody())
+			}
 		}
 		if !opensIn(world, old, updated) {
 			return false
@@ -44,10 +47,7 @@ func onlyOpens(stable, candidate *v1alpha1.RulesetSpec, exempt []rules.Exempt) b
 	return true
 }
 
-func everybodyIf(members bool) []netip.Prefix {
-	if !members {
-		return nil
-	}
+func everybody() []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 }
 

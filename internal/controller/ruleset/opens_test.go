@@ -44,15 +44,27 @@ func TestOnlyOpens(t *testing.T) {
 		"UDP":       {"2379 of UDP is nobody's", list{web}, list{web, rule(accept, 10, "UDP", "2379/2379", "0.0.0.0/0")}, nil, true},
 		"Group":     {"the members of a group more", list{lan}, list{lan, rule(accept, 10, "TCP", "80/80", "db")}, nil, true},
 		"GroupLess": {"a group less, whose members may lie anywhere", list{lan, rule(accept, 10, "TCP", "80/80", "db")}, list{lan}, nil, false},
-		"GroupIsWithin": {"a group less, whose members reach it anyway", list{web, rule(accept, 10, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "::/0")},
-			list{web, rule(accept, 10, "TCP", "80/80", "::/0")}, nil, true},
+		"GroupIsWithin": {
+			"a group less, whose members reach it anyway",
+			list{web, rule(accept, 10, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "::/0")},
+			list{web, rule(accept, 10, "TCP", "80/80", "::/0")},
+			nil, true,
+		},
 		"GroupDrop": {"members may lie in the CIDR that is let in", list{lan}, list{rule(drop, 1, "TCP", "80/80", "db"), lan}, nil, false},
-		"InBoth": {"somebody may be in both groups", list{rule(accept, 10, "TCP", "80/80", "app")},
-			list{rule(drop, 1, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "app")}, nil, false},
+		"InBoth": {
+			"somebody may be in both groups",
+			list{rule(accept, 10, "TCP", "80/80", "app")},
+			list{rule(drop, 1, "TCP", "80/80", "db"), rule(accept, 10, "TCP", "80/80", "app")},
+			nil, false,
+		},
 		"GroupMoved": {"a CIDR for a group: members may lie elsewhere", list{rule(accept, 10, "TCP", "80/80", "db")}, list{lan}, nil, false},
 		"GroupSwap":  {"one group for another", list{rule(accept, 10, "TCP", "80/80", "db")}, list{rule(accept, 10, "TCP", "80/80", "app")}, nil, false},
-		"DropAboveGroup": {"a drop that only members pass by now", list{rule(accept, 10, "TCP", "80/80", "db"), web},
-			list{rule(drop, 5, "TCP", "80/80", "10.0.0.0/8"), rule(accept, 10, "TCP", "80/80", "db"), web}, nil, false},
+		"DropAboveGroup": {
+			"a drop that only members pass by now",
+			list{rule(accept, 10, "TCP", "80/80", "db"), web},
+			list{rule(drop, 5, "TCP", "80/80", "10.0.0.0/8"), rule(accept, 10, "TCP", "80/80", "db"), web},
+			nil, false,
+		},
 		"Inner": {"inner access opens SSH to members", list{web}, list{web}, []string{"web"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,7 +94,7 @@ func TestMovedPoolIsStepped(t *testing.T) {
 	written(w, decide(w))
 	told := 0
 	for _, h := range w.objects.Hosts {
-		if r, ok := assign.Rollout(h, w.rollouts); ok && h.Spec.NodePoolName != "" && assign.Ruleset(&r.Spec, h.Name, false) != "" {
+		if r, ok := assign.Rollout(h, w.rollouts); ok && h.Spec.NodePoolName != "" && assign.Ruleset(&r.Spec, assign.FollowerOf(h)) != "" {
 			told++
 		}
 	}

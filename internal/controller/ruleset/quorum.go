@@ -31,8 +31,8 @@ func newQuorum(trials []*trial) *quorum {
 // moves reports whether a host is on its way to what it is to run, or was when
 // it was last seen.
 func (t *trial) moves(m *member) bool {
-	settled := m.runs == assign.Ruleset(&t.spec, m.name, true)
-	if assign.Ruleset(&t.spec, m.name, true) == "" { // it keeps what it has
+	settled := m.runs == assign.Ruleset(&t.spec, m.follower())
+	if assign.Ruleset(&t.spec, m.follower()) == "" { // it keeps what it has
 		settled = !m.trying
 	}
 	return !settled && (t.counted(m) || m.there || !m.seen.IsZero() && t.now.Sub(m.seen) < wayBack)

@@ -125,7 +125,7 @@ func (t *trial) told() v1alpha1.RolloutStatus {
 			continue
 		}
 		out.Chosen++
-		if m.runs != "" && m.runs == assign.Ruleset(&t.spec, m.name, m.critical) {
+		if m.runs != "" && m.runs == assign.Ruleset(&t.spec, m.follower()) {
 			out.Confirmed++
 		}
 	}

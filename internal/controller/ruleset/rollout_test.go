@@ -35,9 +35,13 @@ func (r *room) alive(host string, at time.Time) {
 }
 
 func (r *room) rollout(groups ...string) *v1alpha1.Rollout {
+	return r.rolloutIn(r.Context(), groups...)
+}
+
+func (r *room) rolloutIn(ctx context.Context, groups ...string) *v1alpha1.Rollout {
 	r.Helper()
 	var rollout v1alpha1.Rollout
-	if err := r.us.Get(r.Context(), client.ObjectKey{Namespace: r.namespace, Name: convert.RolloutName(groups)}, &rollout); err != nil {
+	if err := r.us.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: convert.RolloutName(groups)}, &rollout); err != nil {
 		r.Fatal(err)
 	}
 	return &rollout
@@ -54,19 +58,19 @@ func (r *room) moving(ctx context.Context) ([]v1alpha1.Host, []v1alpha1.Rollout)
 		}
 	}
 	out := slices.DeleteFunc(hosts.Items, func(h v1alpha1.Host) bool {
-		want := r.wants(&h, rollouts.Items)
+		want := wants(&h, rollouts.Items)
 		c := meta.FindStatusCondition(h.Status.Conditions, v1alpha1.ConditionEnforced)
 		return want == "" || want == h.Status.RulesetName && c != nil && c.Reason == v1alpha1.ReasonConfirmed
 	})
 	return out, rollouts.Items
 }
 
-func (r *room) wants(h *v1alpha1.Host, rollouts []v1alpha1.Rollout) string {
+func wants(h *v1alpha1.Host, rollouts []v1alpha1.Rollout) string {
 	rollout, ok := assign.Rollout(h, rollouts)
 	if !ok {
 		return ""
 	}
-	return assign.Ruleset(&rollout.Spec, h.Name, assign.Critical(h))
+	return assign.Ruleset(&rollout.Spec, assign.FollowerOf(h))
 }
 
 func enforced(status metav1.ConditionStatus, reason, message string) []metav1.Condition {
@@ -74,15 +78,22 @@ func enforced(status metav1.ConditionStatus, reason, message string) []metav1.Co
 }
 
 // confirm has hosts run what they ought to.
-func (r *room) confirm(hosts []v1alpha1.Host, rollouts []v1alpha1.Rollout) {
+func (r *room) confirm(ctx context.Context, hosts []v1alpha1.Host, rollouts []v1alpha1.Rollout) {
 	r.Helper()
 	for i := range hosts {
-		want := r.wants(&hosts[i], rollouts)
-		say(r, &hosts[i], func() {
-			hosts[i].Status.RulesetName = want
-			hosts[i].Status.Conditions = enforced(metav1.ConditionTrue, v1alpha1.ReasonConfirmed, "")
-		})
+		h := hosts[i].DeepCopy()
+		h.Status.RulesetName = wants(h, rollouts)
+		h.Status.Conditions = enforced(metav1.ConditionTrue, v1alpha1.ReasonConfirmed, "")
+		if err := r.us.Status().Update(ctx, h); err != nil {
+			r.Fatal(err)
+		}
 	}
+}
+
+func (r *room) confirmAll(ctx context.Context) {
+	r.Helper()
+	hosts, rollouts := r.moving(ctx)
+	r.confirm(ctx, hosts, rollouts)
 }
 
 // step waits until a Rollout is as wanted, "STEP CHOSEN" or "stable", and returns
@@ -111,7 +122,7 @@ func (r *room) step(want string, groups ...string) ([]v1alpha1.Host, []v1alpha1.
 func (r *room) through(groups ...string) {
 	r.Helper()
 	testenv.Eventually(r.T, func(ctx context.Context) string {
-		r.confirm(r.moving(ctx))
+		r.confirmAll(ctx)
 		var rollout v1alpha1.Rollout
 		if err := r.us.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: convert.RolloutName(groups)}, &rollout); err != nil {
 			return err.Error()
@@ -157,8 +168,8 @@ func TestSteps(t *testing.T) {
 				t.Fatalf("step %s: %d confirmed, %s stable, want %s", step.want, confirmed, got, stable)
 			}
 			list = slices.DeleteFunc(list, func(h v1alpha1.Host) bool { return h.Name == "gone" || h.Name == "never" })
-			r.confirm(list[1:], rollouts)
-			r.confirm(list[:1], rollouts)
+			r.confirm(t.Context(), list[1:], rollouts)
+			r.confirm(t.Context(), list[:1], rollouts)
 		}
 		r.step("stable", "web")
 	}
@@ -210,8 +221,8 @@ func TestAbort(t *testing.T) {
 		victim.Status.RollbackReason = "candidate " + failing.Spec.CandidateRulesetName + ": the API server did not answer"
 		victim.Status.Conditions = enforced(metav1.ConditionFalse, v1alpha1.ReasonRolledBack, "probes failed")
 	})
-	testenv.Eventually(t, func(context.Context) string {
-		s := r.rollout(victim.Spec.SecurityGroupNames...)
+	testenv.Eventually(t, func(ctx context.Context) string {
+		s := r.rolloutIn(ctx, victim.Spec.SecurityGroupNames...)
 		f := s.Status.Failure
 		if f == nil || s.Spec.CandidateRulesetName != "" || f.HostName != victim.Name || !strings.Contains(f.Message, "did not answer") || f.RulesetName != failing.Spec.CandidateRulesetName {
 			return fmt.Sprintf("not aborted: %+v %+v", s.Spec, s.Status)
@@ -250,7 +261,7 @@ func TestAbort(t *testing.T) {
 func (r *room) stableThrough(ok func(*v1alpha1.RulesetSpec) string, groups ...string) {
 	r.Helper()
 	testenv.Eventually(r.T, func(ctx context.Context) string {
-		r.confirm(r.moving(ctx))
+		r.confirmAll(ctx)
 		var rollout v1alpha1.Rollout
 		if err := r.us.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: convert.RolloutName(groups)}, &rollout); err != nil {
 			return err.Error()
@@ -290,7 +301,7 @@ func TestCriticalHosts(t *testing.T) {
 				t.Fatalf("%s changes while %s has not confirmed", again.Name, one.Name)
 			}
 		}
-		r.confirm(r.moving(t.Context()))
+		r.confirmAll(t.Context())
 	}
 	r.stableThrough(port(2), "web")
 	r.stableThrough(port(2), "web", "db")
@@ -306,7 +317,7 @@ func (r *room) nextCritical(changed int) v1alpha1.Host {
 		list, rollouts := r.moving(ctx)
 		others := slices.DeleteFunc(slices.Clone(list), func(h v1alpha1.Host) bool { return assign.Critical(&h) })
 		critical = slices.DeleteFunc(list, func(h v1alpha1.Host) bool { return !assign.Critical(&h) })
-		r.confirm(others, rollouts)
+		r.confirm(ctx, others, rollouts)
 		if len(critical) == 0 {
 			return fmt.Sprintf("after %d hosts of the etcd no other one changes", changed)
 		}
@@ -342,7 +353,7 @@ func TestOpensSkips(t *testing.T) {
 	if len(list) != 12 {
 		t.Errorf("%d hosts are told to open, want all 12", len(list))
 	}
-	r.confirm(list[:5], rollouts)
+	r.confirm(t.Context(), list[:5], rollouts)
 	change(r, web, func() { web.Spec.Ingress = []v1alpha1.Rule{tcp(3, from("0.0.0.0/0"))} })
 	r.step("One 1", "web")
 	r.stableThrough(port(3), "web")

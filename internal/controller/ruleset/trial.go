@@ -33,6 +33,10 @@ type member struct {
 	failedAt time.Time
 }
 
+func (m *member) follower() assign.Follower {
+	return assign.Follower{Name: m.name, Critical: m.critical}
+}
+
 // newMember reads what a host says. It has confirmed the Ruleset that its status
 // names if the condition Enforced has reason Confirmed, or Observing. Since the
 // name of a Ruleset is its content, that is true for as long as the host says so.
@@ -247,7 +251,7 @@ func (t *trial) grow(all scouts, q *quorum) {
 	}
 }
 
-func (t *trial) chosen(m *member) bool { return assign.Chosen(&t.spec, m.name, m.critical) }
+func (t *trial) chosen(m *member) bool { return assign.Chosen(&t.spec, m.follower()) }
 
 // counted reports whether a host counts: it is there, or is a chosen one that is
 // waited for although it is not. A critical one is waited for until it is back

@@ -17,10 +17,9 @@ import (
 
 // A play is the Rollouts of a namespace and the hosts that follow them.
 type play struct {
-	now    time.Time
-	sets   []*playSet
-	opens  bool
-	forget bool // the controller forgets its statuses: it was killed between two writes
+	now   time.Time
+	sets  []*playSet
+	opens bool
 	// rulesets make Rollouts share a change; without, none do.
 	rulesets map[string]*v1alpha1.Ruleset
 }
@@ -78,7 +77,7 @@ func (s *playSet) told() []*member {
 	var out []*member
 	for i := range s.members {
 		m := &s.members[i]
-		if want := assign.Ruleset(&s.spec, m.name, m.critical); m.there && want != "" && m.runs != want {
+		if want := assign.Ruleset(&s.spec, m.follower()); m.there && want != "" && m.runs != want {
 			out = append(out, m)
 		}
 	}
@@ -88,14 +87,14 @@ func (s *playSet) told() []*member {
 // confirm has hosts do as they are told.
 func (s *playSet) confirm(list ...*member) {
 	for _, m := range list {
-		want := assign.Ruleset(&s.spec, m.name, m.critical)
+		want := assign.Ruleset(&s.spec, m.follower())
 		m.said, m.runs, m.failure, m.trying = want, want, "", false
 	}
 }
 
 // fail has a host say that it could not confirm what it is to run.
 func (s *playSet) fail(p *play, m *member) {
-	m.failure = "probes of " + assign.Ruleset(&s.spec, m.name, m.critical) + " failed"
+	m.failure = "probes of " + assign.Ruleset(&s.spec, m.follower()) + " failed"
 	m.failedAt = p.now
 }
 
@@ -103,7 +102,7 @@ func (s *playSet) fail(p *play, m *member) {
 func (s *playSet) running(ruleset string) int {
 	n := 0
 	for _, m := range s.members {
-		if assign.Ruleset(&s.spec, m.name, m.critical) == ruleset {
+		if assign.Ruleset(&s.spec, m.follower()) == ruleset {
 			n++
 		}
 	}
@@ -521,7 +520,7 @@ func TestOneScout(t *testing.T) {
 		p.turn()
 		for _, s := range p.sets {
 			for _, m := range s.told() {
-				if want := assign.Ruleset(&s.spec, m.name, false); strings.HasSuffix(want, "2") {
+				if want := assign.Ruleset(&s.spec, m.follower()); strings.HasSuffix(want, "2") {
 					reached[m.name] = true
 					s.fail(p, m)
 				}
@@ -608,7 +607,7 @@ func (s *playSet) live(p *play, dice *rand.Rand) {
 	}
 	for _, m := range s.told() {
 		switch n := dice.IntN(60); {
-		case n == 0 && assign.Ruleset(&s.spec, m.name, m.critical) != s.spec.StableRulesetName:
+		case n == 0 && assign.Ruleset(&s.spec, m.follower()) != s.spec.StableRulesetName:
 			s.fail(p, m)
 		case n < 40:
 			s.confirm(m)
@@ -628,7 +627,7 @@ func (s *playSet) broken(before *v1alpha1.RolloutSpec) string {
 			continue
 		}
 		there++
-		now, was := assign.Chosen(&s.spec, m.name, m.critical), same && assign.Chosen(before, m.name, m.critical)
+		now, was := assign.Chosen(&s.spec, m.follower()), same && assign.Chosen(before, m.follower())
 		switch {
 		case now:
 			chosen++
@@ -677,12 +676,12 @@ func (p *play) quorumBroken(before []v1alpha1.RolloutSpec) string {
 			if !m.critical {
 				continue
 			}
-			want := assign.Ruleset(&s.spec, m.name, true)
-			newly := assign.Chosen(&s.spec, m.name, true) && (before[i].CandidateRulesetName != s.spec.CandidateRulesetName || !assign.Chosen(&before[i], m.name, true))
+			want := assign.Ruleset(&s.spec, m.follower())
+			newly := assign.Chosen(&s.spec, m.follower()) && (before[i].CandidateRulesetName != s.spec.CandidateRulesetName || !assign.Chosen(&before[i], m.follower()))
 			switch {
 			case newly:
 				begins = append(begins, m.name)
-			case m.there && m.runs != want, assign.Chosen(&s.spec, m.name, true) && m.runs != want:
+			case m.there && m.runs != want, assign.Chosen(&s.spec, m.follower()) && m.runs != want:
 				moving = append(moving, m.name)
 			}
 		}
