@@ -256,6 +256,30 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// TestForgiven has a host still say what it said before somebody had it tried
+// again.
+func TestForgiven(t *testing.T) {
+	p := newPlay(30, 0)
+	s := p.sets[0]
+	p.turn()
+	s.fail(p, s.told()[0])
+	p.turn()
+	p.now = p.now.Add(time.Minute)
+	s.retry = p.now
+	for range 2 {
+		p.turn()
+		if s.String() != "old/new One 1" || s.status.Failure != nil {
+			t.Fatalf("tried again: %s, %+v", s, s.status.Failure)
+		}
+	}
+	p.now = p.now.Add(time.Minute)
+	s.fail(p, s.told()[0])
+	p.turn()
+	if s.String() != "old/  0" || s.status.Failure == nil {
+		t.Errorf("it fails again: %s, %+v", s, s.status.Failure)
+	}
+}
+
 // TestAbortIsRemembered ends the server between the two writes of an abort.
 func TestAbortIsRemembered(t *testing.T) {
 	p := newPlay(30, 0)
