@@ -79,6 +79,7 @@ var floors = []floor{
 	{room: "/api/crds", only: []string{module + "/api/crds"}, tests: []string{module + "/api/v1alpha1", "k8s.io", "sigs.k8s.io/yaml"}},
 	{room: "/internal/convert", never: light},
 	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
+	{room: "/internal/assign", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/internal/files", never: light},
 	{room: "/internal/agent", never: slices.Concat(light, local)},

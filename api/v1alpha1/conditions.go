@@ -126,7 +126,7 @@ const (
 	// ReasonStepping means that a candidate is being tried.
 	ReasonStepping = "Stepping"
 	// ReasonAborted means that a host could not confirm the candidate and
-	// everybody was sent back.
+	// everybody was sent back. It stays until the groups mean something else.
 	ReasonAborted = "Aborted"
 )
 

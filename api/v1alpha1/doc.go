@@ -53,4 +53,17 @@ const (
 	// released, so that a manifest that is applied for ever releases nothing
 	// that is held later.
 	AnnotationReleaseRemovals = GroupName + "/release-removals"
+	// AnnotationPaused on a Rollout stops its progress while it is there,
+	// whatever its value: no candidate begins, no further host runs one, and
+	// none becomes stable. One that fails is taken back all the same.
+	AnnotationPaused = GroupName + "/paused"
+	// AnnotationUndone on a Rollout names a Ruleset that hosts shall not run for
+	// as long as the groups mean it: if it is the candidate, it is taken back;
+	// if it is stable, the one before becomes the candidate. It has no effect
+	// any more once the groups mean something else.
+	AnnotationUndone = GroupName + "/undone"
+	// AnnotationRetry on a Rollout lets a candidate be tried again that a host
+	// could not confirm. Its value is a time, RFC 3339: failures until then are
+	// forgiven, later ones are not.
+	AnnotationRetry = GroupName + "/retry"
 )

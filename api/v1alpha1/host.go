@@ -102,8 +102,9 @@ type HostStatus struct {
 	// DriftRepairs is how often somebody else changed the table and the agent
 	// put it right, since the Ruleset runs.
 	DriftRepairs int32 `json:"driftRepairs,omitempty"`
-	// RollbackReason says why the last candidate was taken back. Empty if it
-	// was not.
+	// RollbackReason says why the last candidate was taken back, and names it:
+	// that, with Enforced False for RolledBack, KeepCut or ApplyFailed, is how
+	// the Rollout knows. Empty if it was not.
 	// +kubebuilder:validation:MaxLength=1024
 	RollbackReason string `json:"rollbackReason,omitempty"`
 	// Conditions are what is true of it, one a type.

@@ -54,6 +54,13 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:MaxItems=10
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: another set of groups has another Rollout",reason="FieldValueForbidden"
 	SecurityGroupNames []Name `json:"securityGroupNames"`
+	// NodePoolNames name the node pools of which some host wears the set,
+	// sorted. A host of a node pool finds its Rollout by them: among those that
+	// name its pool, the one with the fewest groups that has all of the host's
+	// own. A host without a pool finds it by the name of its own groups.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	NodePoolNames []Name `json:"nodePoolNames,omitempty"`
 	// StableRulesetName names the Ruleset that hosts run, and go back to. Empty
 	// until a first candidate was confirmed.
 	StableRulesetName Name `json:"stableRulesetName,omitempty"`
@@ -71,7 +78,7 @@ type RolloutSpec struct {
 	// CriticalHostNames name the hosts with role Etcd or APIServer that run the
 	// candidate. One is added at a time, after the one before has confirmed.
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=1000
 	CriticalHostNames []Name `json:"criticalHostNames,omitempty"`
 }
 
@@ -89,6 +96,9 @@ type RolloutStatus struct {
 	Chosen int32 `json:"chosen,omitempty"`
 	// Confirmed is how many of the chosen ones have confirmed.
 	Confirmed int32 `json:"confirmed,omitempty"`
+	// PreviousRulesetName names the Ruleset that was stable before: what undo
+	// goes back to. Empty if there was none.
+	PreviousRulesetName Name `json:"previousRulesetName,omitempty"`
 	// Failure says why the last candidate was given up. Nil if it was not.
 	Failure *RolloutFailure `json:"failure,omitempty"`
 	// Conditions are what is true of it, one a type.
@@ -115,7 +125,8 @@ const (
 
 // A RolloutFailure is the first host that could not confirm a candidate.
 type RolloutFailure struct {
-	// RulesetName names the candidate. It is not tried again.
+	// RulesetName names the candidate. It is not tried again until the groups
+	// mean something else, or AnnotationRetry says so.
 	RulesetName Name `json:"rulesetName"`
 	// HostName names the host.
 	HostName Name `json:"hostName"`

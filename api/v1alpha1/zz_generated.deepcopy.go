@@ -1019,6 +1019,11 @@ func (in *RolloutSpec) DeepCopyInto(out *RolloutSpec) {
 		*out = make([]Name, len(*in))
 		copy(*out, *in)
 	}
+	if in.NodePoolNames != nil {
+		in, out := &in.NodePoolNames, &out.NodePoolNames
+		*out = make([]Name, len(*in))
+		copy(*out, *in)
+	}
 	if in.CriticalHostNames != nil {
 		in, out := &in.CriticalHostNames, &out.CriticalHostNames
 		*out = make([]Name, len(*in))

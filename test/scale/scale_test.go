@@ -2,6 +2,7 @@ package scale_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -208,8 +209,8 @@ func (r *rig) fill() {
 	r.figure("writes, all in all", r.writes().minus(before))
 }
 
-// agentsLive makes the Leases of all hosts. Nobody renews them, so that they are
-// good for the rest of the run.
+// agentsLive makes the Leases of all hosts. Nobody renews them: for a minute
+// after the server has seen them the hosts are there.
 func (r *rig) agentsLive(ctx context.Context) {
 	r.Helper()
 	r.each(*hosts, func(n int) error {
@@ -342,14 +343,14 @@ func (a *agent) run(ctx context.Context, c client.WithWatch, now clock.Clock, op
 		return // the test waits in vain and says so
 	}
 	defer w.Stop()
-	stable := ""
+	newest := ""
 	for event := range w.ResultChan() {
 		rollout, ok := event.Object.(*v1alpha1.Rollout)
-		if !ok || rollout.Spec.StableRulesetName == stable {
+		if !ok || newestOf(rollout) == newest {
 			continue
 		}
-		news := stable != ""
-		stable = rollout.Spec.StableRulesetName
+		news := newest != ""
+		newest = newestOf(rollout)
 		if !news {
 			opened()
 			continue
@@ -357,11 +358,18 @@ func (a *agent) run(ctx context.Context, c client.WithWatch, now clock.Clock, op
 		told := now.Now()
 		a.told.Store(&told)
 		var ruleset v1alpha1.Ruleset
-		if c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: stable}, &ruleset) == nil {
+		if c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: newest}, &ruleset) == nil {
 			has := now.Now()
 			a.has.Store(&has)
 		}
 	}
+}
+
+// newestOf names the candidate, or the stable Ruleset if there is none. Every
+// watcher fetches it as soon as it is told, chosen or not: what is measured is
+// the delivery.
+func newestOf(r *v1alpha1.Rollout) string {
+	return cmp.Or(r.Spec.CandidateRulesetName, r.Spec.StableRulesetName)
 }
 
 // join makes one host more, and measures until it is a member.
@@ -390,20 +398,21 @@ func (r *rig) join() {
 	r.figure("a host joins: writes", r.writes().minus(before))
 }
 
-// confirm has every host say that it runs its stable Ruleset.
+// confirm has every host say that it runs its newest Ruleset.
 func (r *rig) confirm() {
 	r.Helper()
-	stable := map[string]string{}
+	newest := map[string]string{}
 	var rollouts v1alpha1.RolloutList
 	if err := r.admin.List(r.Context(), &rollouts, client.InNamespace(namespace)); err != nil {
 		r.Fatal(err)
 	}
 	for i := range rollouts.Items {
-		stable[rollouts.Items[i].Name] = rollouts.Items[i].Spec.StableRulesetName
+		newest[rollouts.Items[i].Name] = newestOf(&rollouts.Items[i])
 	}
 	before, began := r.writes(), r.clock.Now()
 	r.each(*hosts, func(n int) error {
-		text := fmt.Sprintf(`{"status":{"rulesetName":%q}}`, stable[convert.RolloutName(setOf(n))])
+		text := fmt.Sprintf(`{"status":{"rulesetName":%q,"conditions":[{"type":"Enforced","status":"True","reason":"Confirmed","message":"","lastTransitionTime":%q}]}}`,
+			newest[convert.RolloutName(setOf(n))], began.UTC().Format(time.RFC3339))
 		h := &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Name: hostName(n), Namespace: namespace}}
 		return r.controller.Status().Patch(r.Context(), h, client.RawPatch("application/merge-patch+json", []byte(text)))
 	})

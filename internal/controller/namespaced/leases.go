@@ -24,6 +24,11 @@ const LeaseLife = identity.LeaseSeconds * time.Second
 const listAgainAfter = 15 * time.Second
 
 // Leases tells which hosts are there. It asks the API server, not a cache.
+//
+// A host writes into its Lease when it renewed it, by its own clock. That counts
+// only as far as it can be true by ours: a renewal that is new in a listing
+// happened after the listing before. So a host whose clock runs behind is there,
+// and one whose clock runs ahead is not there for longer than it is.
 type Leases struct {
 	Reader client.Reader
 	Clock  clock.PassiveClock
@@ -35,6 +40,8 @@ type Leases struct {
 type listing struct {
 	at      time.Time
 	renewed map[string]time.Time
+	// said is what the hosts wrote.
+	said map[string]time.Time
 }
 
 // Renewed returns when the hosts of a namespace last renewed, as far as that
@@ -45,19 +52,42 @@ func (l *Leases) Renewed(ctx context.Context, namespace string) (map[string]time
 	if have, ok := l.listed[namespace]; ok && l.Clock.Since(have.at) < listAgainAfter {
 		return have.renewed, nil
 	}
+	return l.list(ctx, namespace)
+}
+
+func (l *Leases) list(ctx context.Context, namespace string) (map[string]time.Time, error) {
 	var list coordinationv1.LeaseList
 	if err := l.Reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("cannot list the Leases of namespace %s: %w", namespace, err)
 	}
-	have := listing{at: l.Clock.Now(), renewed: make(map[string]time.Time, len(list.Items))}
+	before := l.listed[namespace]
+	have := listing{at: l.Clock.Now(), renewed: make(map[string]time.Time, len(list.Items)), said: make(map[string]time.Time, len(list.Items))}
 	for i := range list.Items {
-		have.renewed[list.Items[i].Name] = renewed(&list.Items[i])
+		name, said := list.Items[i].Name, renewed(&list.Items[i])
+		have.said[name], have.renewed[name] = said, before.seen(name, said, have.at)
 	}
 	if l.listed == nil {
 		l.listed = map[string]listing{}
 	}
 	l.listed[namespace] = have
 	return have.renewed, nil
+}
+
+// seen returns when a host can have renewed that says now that it did then. The
+// zero listing is none.
+func (before *listing) seen(name string, said, now time.Time) time.Time {
+	was, known := before.said[name]
+	switch {
+	case said.IsZero():
+		return said // it was never renewed
+	case known && was.Equal(said):
+		return before.renewed[name]
+	case said.After(now):
+		return now
+	case said.Before(before.at):
+		return before.at
+	}
+	return said
 }
 
 // manyHosts is from how many on one list is cheaper than asking one by one.
@@ -67,9 +97,8 @@ const manyHosts = 50
 func (l *Leases) Fresh(ctx context.Context, namespace string, hosts []string) (map[string]bool, error) {
 	if len(hosts) >= manyHosts {
 		l.mu.Lock()
-		delete(l.listed, namespace)
+		times, err := l.list(ctx, namespace)
 		l.mu.Unlock()
-		times, err := l.Renewed(ctx, namespace)
 		if err != nil {
 			return nil, err
 		}

@@ -23,7 +23,7 @@ type world struct {
 	tables    *profiles.Tables
 	rulesets  []v1alpha1.Ruleset
 	rollouts  []v1alpha1.Rollout
-	// renewed is when hosts last renewed their Leases.
+	// renewed is when hosts gave their last sign of life.
 	renewed map[string]time.Time
 	// unworn is since when nobody wears the set of a Rollout, by its name.
 	unworn map[string]time.Time
@@ -47,6 +47,8 @@ type plan struct {
 	held map[string]string
 	// unworn and counted are the world's, brought up to date.
 	unworn, counted map[string]time.Time
+	// stepping is true if some candidate is being tried.
+	stepping bool
 	// countLater is true if numbers changed that were written lately.
 	countLater bool
 }
@@ -58,7 +60,10 @@ type set struct {
 	name     string
 	groups   []string
 	clusters []string // sorted
+	pools    []string // sorted
 	hosts    []*v1alpha1.Host
+	// clusterOf has the cluster of each host; empty for none.
+	clusterOf []string
 	// blocked says why nothing is made of the set; empty if nothing is wrong.
 	blocked string
 }
@@ -70,10 +75,12 @@ type decider struct {
 	hosts map[string]*v1alpha1.Host
 	// refused has what is wrong with objects that are not accepted.
 	groups, clusters, pools map[string]string
-	// unknown is true if it is not known of some host which groups it wears.
-	unknown bool
-	has     map[string]*v1alpha1.Ruleset
-	plan    *plan
+	// unknown is true if it is not known of some host which groups it wears,
+	// unknownPools has the node pools of such hosts.
+	unknown      bool
+	unknownPools map[string]bool
+	has          map[string]*v1alpha1.Ruleset
+	plan         *plan
 }
 
 // decide says what is to be written. It changes nothing of the world but what
@@ -83,7 +90,7 @@ func decide(w *world) *plan {
 		world: w, live: convert.ReadNamespace(w.objects),
 		plan:  &plan{held: map[string]string{}, unworn: map[string]time.Time{}, counted: map[string]time.Time{}},
 		hosts: map[string]*v1alpha1.Host{}, groups: map[string]string{}, clusters: map[string]string{}, pools: map[string]string{},
-		has: map[string]*v1alpha1.Ruleset{},
+		has: map[string]*v1alpha1.Ruleset{}, unknownPools: map[string]bool{},
 	}
 	for _, h := range w.objects.Hosts {
 		d.hosts[h.Name] = h
@@ -131,24 +138,22 @@ func (d *decider) all() {
 	for i := range d.rollouts {
 		rollouts[d.rollouts[i].Name] = &d.rollouts[i]
 	}
-	wanted := map[string]v1alpha1.RolloutSpec{} // by name
+	var trials []*trial
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		s, have := sets[name], rollouts[name]
-		newest, err := d.newest(s)
+		newest, err := d.newest(sets[name])
 		if err != nil {
 			d.plan.held[name] = err.Error()
 		}
-		now := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: d.namespace}}
-		now.Spec.SecurityGroupNames = s.groups
-		if have != nil {
-			now = have.DeepCopy()
-		}
-		now.Spec = next(now.Spec, newest)
-		if now.Spec.StableRulesetName == "" {
+		trials = append(trials, d.trial(sets[name], rollouts[name], newest))
+	}
+	advance(trials)
+	wanted := map[string]v1alpha1.RolloutSpec{} // by name
+	for _, t := range trials {
+		if t.spec.StableRulesetName == "" && t.spec.CandidateRulesetName == "" {
 			continue // nothing good was ever made of it
 		}
-		wanted[name] = now.Spec
-		d.step(s, have, now)
+		wanted[t.set.name] = t.spec
+		d.step(rollouts[t.set.name], t)
 	}
 	d.garbage(sets, wanted)
 }
@@ -163,6 +168,9 @@ func (d *decider) sets() map[string]*set {
 		switch {
 		case w.Unknown != "":
 			d.unknown = true
+			if h != nil {
+				d.unknownPools[h.Spec.NodePoolName] = true
+			}
 			continue
 		case len(w.Groups) == 0:
 			continue
@@ -176,7 +184,10 @@ func (d *decider) sets() map[string]*set {
 			}
 			sets[name] = s
 		}
-		s.hosts = append(s.hosts, h)
+		s.hosts, s.clusterOf = append(s.hosts, h), append(s.clusterOf, w.Cluster)
+		if at, found := slices.BinarySearch(s.pools, w.Pool); !found && w.Pool != "" {
+			s.pools = slices.Insert(s.pools, at, w.Pool)
+		}
 		s.blocked = cmp.Or(s.blocked, d.clusters[w.Cluster], d.pools[w.Pool])
 		if at, found := slices.BinarySearch(s.clusters, w.Cluster); !found && w.Cluster != "" {
 			s.clusters = slices.Insert(s.clusters, at, w.Cluster)

@@ -17,27 +17,6 @@ import (
 	"ringfence.dev/ringfence/profiles"
 )
 
-func TestNext(t *testing.T) {
-	set := []string{"web"}
-	for name, tc := range map[string]struct {
-		reason string
-		old    v1alpha1.RolloutSpec
-		newest string
-		want   v1alpha1.RolloutSpec
-	}{
-		"First":   {"the first Ruleset is stable at once", v1alpha1.RolloutSpec{SecurityGroupNames: set}, "a", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}},
-		"Newer":   {"so is every other", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}, "b", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "b"}},
-		"Same":    {"nothing changes", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}, "a", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}},
-		"Nothing": {"what makes no sense leaves the last good one", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}, "", v1alpha1.RolloutSpec{SecurityGroupNames: set, StableRulesetName: "a"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, next(tc.old, tc.newest)); diff != "" {
-				t.Errorf("%s\nnext: -want +got:\n%s", tc.reason, diff)
-			}
-		})
-	}
-}
-
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // scene returns a world with two groups in use: one host wears web, two wear
@@ -231,19 +210,27 @@ func TestDecideChanges(t *testing.T) {
 	}
 }
 
+// confirms has a host say that it runs a Ruleset.
+func confirms(h *v1alpha1.Host, ruleset string) {
+	h.Status.RulesetName = ruleset
+	h.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionEnforced, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonConfirmed}}
+}
+
 // TestCounting checks that hosts which confirm one by one cost few writes, and
-// the last one of them a write at once.
+// the first and the last one of them a write at once: they change the condition.
 func TestCounting(t *testing.T) {
 	w := scene(t)
-	w.renewed = map[string]time.Time{}
 	for n := range 20 {
 		h := w.objects.Hosts[0].DeepCopy()
 		h.Name = fmt.Sprintf("node-%d", n)
-		w.renewed[h.Name] = noon
 		w.objects.Hosts = append(w.objects.Hosts, h)
 	}
 	p := decide(w)
 	written(w, p)
+	w.renewed = map[string]time.Time{}
+	for _, h := range w.objects.Hosts[3:] {
+		w.renewed[h.Name] = noon
+	}
 	var runs string
 	for _, r := range p.rollouts {
 		if len(r.now.Spec.SecurityGroupNames) == 1 {
@@ -254,7 +241,7 @@ func TestCounting(t *testing.T) {
 	var writes []string
 	for n := range 20 {
 		w.now = w.now.Add(time.Second)
-		w.objects.Hosts[3+n].Status.RulesetName = runs
+		confirms(w.objects.Hosts[3+n], runs)
 		p := decide(w)
 		for _, c := range p.statuses {
 			s := &c.now.Status
@@ -267,7 +254,7 @@ func TestCounting(t *testing.T) {
 		written(w, p)
 		w.now = at
 	}
-	if diff := cmp.Diff([]string{"after 10 s: 10 of 20, False", "after 20 s: 20 of 20, True"}, writes); diff != "" {
+	if diff := cmp.Diff([]string{"after 1 s: 1 of 20, False", "after 11 s: 11 of 20, False", "after 20 s: 20 of 20, True"}, writes); diff != "" {
 		t.Errorf("writes: -want +got:\n%s", diff)
 	}
 }

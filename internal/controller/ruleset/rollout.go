@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -11,33 +12,77 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/assign"
 	"ringfence.dev/ringfence/internal/controller/namespaced"
 	"ringfence.dev/ringfence/internal/convert"
 )
 
-// next says what a Rollout becomes, given the name of the Ruleset that its
-// groups mean now: everybody runs that one. An empty name means that nothing
-// good can be made of them, and changes nothing.
-func next(old v1alpha1.RolloutSpec, newest string) v1alpha1.RolloutSpec {
-	if newest == "" {
-		return old
+// trial reads a Rollout, nil for none, and who wears its set.
+func (d *decider) trial(s *set, have *v1alpha1.Rollout, newest string) *trial {
+	t := &trial{set: s, newest: newest, opens: d.opens, rulesets: d.has, now: d.now}
+	t.spec.SecurityGroupNames = s.groups
+	if have != nil {
+		t.spec, t.status = *have.Spec.DeepCopy(), *have.Status.DeepCopy()
+		_, t.paused = have.Annotations[v1alpha1.AnnotationPaused]
+		t.undone = have.Annotations[v1alpha1.AnnotationUndone]
+		t.retry, _ = time.Parse(time.RFC3339, have.Annotations[v1alpha1.AnnotationRetry])
 	}
-	return v1alpha1.RolloutSpec{SecurityGroupNames: old.SecurityGroupNames, StableRulesetName: newest}
+	if d.has[t.status.PreviousRulesetName] == nil {
+		t.status.PreviousRulesetName = "" // it is gone
+	}
+	t.spec.NodePoolNames = d.pooled(s, t.spec.NodePoolNames)
+	for i, h := range s.hosts {
+		m := newMember(h, s.clusterOf[i])
+		if at, ok := d.renewed[h.Name]; ok && !opened(h) {
+			m.seen, m.there = at, d.now.Sub(at) < namespaced.LeaseLife
+		}
+		t.members = append(t.members, m)
+	}
+	slices.SortFunc(t.members, func(a, b member) int { return cmp.Compare(a.name, b.name) })
+	return t
+}
+
+// opens reports whether it is proved that a candidate only opens.
+func (d *decider) opens(stable, candidate string) bool {
+	old, updated := d.has[stable], d.has[candidate]
+	return old != nil && updated != nil && onlyOpens(&old.Spec, &updated.Spec, d.tables.Exempt())
+}
+
+// pooled returns the node pools of a set. One of which it is not known of some
+// host what it wears stays.
+func (d *decider) pooled(s *set, before []v1alpha1.Name) []v1alpha1.Name {
+	var out []v1alpha1.Name
+	if s != nil {
+		out = slices.Clone(s.pools)
+	}
+	for _, p := range before {
+		if d.unknownPools[p] {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // step plans the writes that take a Rollout from what there is, nil for
 // nothing, to what it becomes.
-func (d *decider) step(s *set, have, now *v1alpha1.Rollout) {
+func (d *decider) step(have *v1alpha1.Rollout, t *trial) {
+	now := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: t.set.name, Namespace: d.namespace}}
+	if have != nil {
+		now = have.DeepCopy()
+	}
+	now.Spec = t.spec
+	d.plan.stepping = d.plan.stepping || t.spec.CandidateRulesetName != ""
 	if have == nil || !equality.Semantic.DeepEqual(have.Spec, now.Spec) {
 		d.plan.rollouts = append(d.plan.rollouts, change{have, now})
 	}
-	status := d.status(s, now)
-	last, counted := d.counted[s.name]
+	status := t.told()
+	last, counted := d.counted[now.Name]
 	switch {
 	case equality.Semantic.DeepEqual(now.Status, status):
-	case counted && d.now.Sub(last) < countEvery && equality.Semantic.DeepEqual(now.Status.Conditions, status.Conditions):
+	case counted && d.now.Sub(last) < countEvery && onlyNumbers(&now.Status, &status):
 		d.plan.countLater = true
-		d.plan.counted[s.name] = last
+		d.plan.counted[now.Name] = last
 		return
 	default:
 		now = now.DeepCopy()
@@ -46,8 +91,15 @@ func (d *decider) step(s *set, have, now *v1alpha1.Rollout) {
 		last, counted = d.now, true
 	}
 	if counted && d.now.Sub(last) < countEvery {
-		d.plan.counted[s.name] = last
+		d.plan.counted[now.Name] = last
 	}
+}
+
+// onlyNumbers reports whether two statuses differ in numbers of hosts only.
+func onlyNumbers(a, b *v1alpha1.RolloutStatus) bool {
+	x, y := *a, *b
+	x.Hosts, x.Chosen, x.Confirmed = y.Hosts, y.Chosen, y.Confirmed
+	return equality.Semantic.DeepEqual(x, y)
 }
 
 // countEvery is how often the numbers in a status are written while its
@@ -55,31 +107,56 @@ func (d *decider) step(s *set, have, now *v1alpha1.Rollout) {
 // set, not one each.
 const countEvery = 10 * time.Second
 
-// status counts the hosts that are there, and those of them that run the stable
-// Ruleset.
-func (d *decider) status(s *set, r *v1alpha1.Rollout) v1alpha1.RolloutStatus {
-	out := *r.Status.DeepCopy()
-	out.Hosts, out.Confirmed = 0, 0
-	for _, h := range s.hosts {
-		if at, ok := d.renewed[h.Name]; !ok || d.now.Sub(at) >= namespaced.LeaseLife {
+// told is the status: it counts the hosts that are there, those of them that are
+// to run the candidate, or else the stable Ruleset, and who of these confirmed.
+func (t *trial) told() v1alpha1.RolloutStatus {
+	out := t.status
+	out.Step, out.Hosts, out.Chosen, out.Confirmed = t.step(), 0, 0, 0
+	if out.Step == "" {
+		out.StepStartTime = nil
+	}
+	for i := range t.members {
+		m := &t.members[i]
+		if !m.there {
 			continue
 		}
 		out.Hosts++
-		if h.Status.RulesetName == r.Spec.StableRulesetName {
+		if out.Step != "" && !t.chosen(m) {
+			continue
+		}
+		out.Chosen++
+		if m.runs != "" && m.runs == assign.Ruleset(&t.spec, m.follower()) {
 			out.Confirmed++
 		}
 	}
-	out.Chosen = out.Hosts
-	settled := metav1.Condition{
-		Type: v1alpha1.ConditionSettled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonStable,
-		Message: "all hosts that are there run the stable Ruleset", LastTransitionTime: metav1.NewTime(d.now),
-	}
-	if out.Confirmed < out.Chosen {
-		settled.Status, settled.Reason = metav1.ConditionFalse, v1alpha1.ReasonStepping
-		settled.Message = "not all hosts that are there run the stable Ruleset yet"
-	}
+	settled := t.settled(out.Confirmed == out.Chosen)
+	settled.LastTransitionTime = metav1.NewTime(t.now)
 	meta.SetStatusCondition(&out.Conditions, settled)
 	return out
+}
+
+// settled is the condition Settled.
+func (t *trial) settled(all bool) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionSettled, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonStepping}
+	f := t.status.Failure
+	switch {
+	case f != nil:
+		c.Reason = v1alpha1.ReasonAborted
+		c.Message = fmt.Sprintf("host %s could not confirm Ruleset %s: %s", f.HostName, f.RulesetName, f.Message)
+	case t.spec.CandidateRulesetName != "" && t.paused:
+		c.Message = "a candidate waits: the annotation " + v1alpha1.AnnotationPaused + " stops it"
+	case t.held != "":
+		c.Message = "a candidate waits: " + t.held
+	case t.spec.CandidateRulesetName != "":
+		c.Message = "a candidate is being tried"
+	case t.paused && t.wanted() != "" && t.wanted() != t.spec.StableRulesetName:
+		c.Message = "the groups mean another Ruleset: the annotation " + v1alpha1.AnnotationPaused + " keeps it from being tried"
+	case !all:
+		c.Message = "not all hosts that are there run the stable Ruleset yet"
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonStable, "all hosts that are there run the stable Ruleset"
+	}
+	return c
 }
 
 // What goes is kept for a while.
@@ -101,6 +178,9 @@ func (d *decider) garbage(sets map[string]*set, wanted map[string]v1alpha1.Rollo
 	name := func(spec *v1alpha1.RolloutSpec) {
 		named[spec.StableRulesetName], named[spec.CandidateRulesetName] = true, true
 	}
+	for _, c := range d.plan.statuses {
+		named[c.now.Status.PreviousRulesetName] = true
+	}
 	for _, spec := range wanted {
 		name(&spec)
 	}
@@ -113,11 +193,27 @@ func (d *decider) garbage(sets map[string]*set, wanted map[string]v1alpha1.Rollo
 		}
 		alive[r.Name] = r.Spec
 		name(&r.Spec)
+		named[r.Status.PreviousRulesetName] = true
+		if _, ok := sets[r.Name]; !ok {
+			d.leave(r)
+		}
 	}
 	for _, h := range d.objects.Hosts {
 		named[h.Status.RulesetName] = true
 	}
 	d.oldRulesets(named, alive)
+}
+
+// leave takes the node pools from a Rollout that nobody wears: their hosts would
+// go on following it.
+func (d *decider) leave(r *v1alpha1.Rollout) {
+	pools := d.pooled(nil, r.Spec.NodePoolNames)
+	if slices.Equal(pools, r.Spec.NodePoolNames) {
+		return
+	}
+	now := r.DeepCopy()
+	now.Spec.NodePoolNames = pools
+	d.plan.rollouts = append(d.plan.rollouts, change{r, now})
 }
 
 // tooLongUnworn notes since when a Rollout is unworn, and reports whether that

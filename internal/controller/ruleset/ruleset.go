@@ -1,13 +1,18 @@
 // Package ruleset keeps, for every distinct set of groups that some host wears,
 // the Ruleset that the set means and the Rollout that says who runs it.
 //
+// A new Ruleset is the candidate at first, and goes to one host, a tenth of them
+// and all, each after the ones before have confirmed it; see trial and quorum.
+//
 // It writes for sets of groups, never for hosts: a rule that changes costs one
-// Ruleset and one Rollout for each set with its group. What does not make sense
+// Ruleset for each set with its group, and for its Rollout some writes a step
+// and one for each host of etcd or the API server. What does not make sense
 // changes nothing: hosts stay with the last good Ruleset, and nothing that one
 // of them names is deleted.
 package ruleset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,6 +46,9 @@ const (
 	// again is how often a namespace is looked at without an event: Leases end,
 	// and garbage gets old, without one.
 	again = time.Minute
+	// lookEvery is how often, while a candidate is being tried: hosts come and
+	// go without an event. Leases are listed every 15 s at most.
+	lookEvery = 5 * time.Second
 	// writers is how many writes are under way at once.
 	writers = 8
 )
@@ -91,11 +100,15 @@ func hostMoved(before, now client.Object) bool {
 		!slices.Equal(a.Status.ObservedRoles, b.Status.ObservedRoles)
 }
 
-// hostReported reports whether a host runs another Ruleset.
+// hostReported reports whether a host runs another Ruleset, or says something
+// else about one.
 func hostReported(before, now client.Object) bool {
 	a, ok1 := before.(*v1alpha1.Host)
 	b, ok2 := now.(*v1alpha1.Host)
-	return !ok1 || !ok2 || a.Status.RulesetName != b.Status.RulesetName
+	return !ok1 || !ok2 || a.Status.RulesetName != b.Status.RulesetName || a.Status.RollbackReason != b.Status.RollbackReason ||
+		!equality.Semantic.DeepEqual(
+			meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionEnforced),
+			meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionEnforced))
 }
 
 type job struct {
@@ -145,6 +158,9 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 	}
 	if len(w.rollouts)+len(w.rulesets)+len(p.rollouts) == 0 {
 		return reconcile.Result{}, nil
+	}
+	if p.stepping {
+		return reconcile.Result{RequeueAfter: lookEvery}, nil
 	}
 	if p.countLater {
 		return reconcile.Result{RequeueAfter: countEvery}, nil
@@ -199,8 +215,9 @@ func (j *job) write(ctx context.Context, p *plan) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, c := range p.rollouts {
-		r, s := made[c.now.Spec.StableRulesetName], status[c.now.Name]
-		delete(made, c.now.Spec.StableRulesetName)
+		newest := cmp.Or(c.now.Spec.CandidateRulesetName, c.now.Spec.StableRulesetName)
+		r, s := made[newest], status[c.now.Name]
+		delete(made, newest)
 		delete(status, c.now.Name)
 		group.Go(func() error { return all.set(groupCtx, j.client, r, c, s) })
 	}
@@ -244,18 +261,33 @@ func (w *writer) note(before, now client.Object) {
 }
 
 // set writes what one set of groups has: the Ruleset if it is new, the Rollout,
-// and its status if that is another one.
+// and its status if that is another one. Why a candidate is taken back is written
+// before it is: who took it back and then forgot why would try it again.
 func (w *writer) set(ctx context.Context, c client.Client, r *v1alpha1.Ruleset, rollout, status change) error {
 	if r != nil {
 		if err := w.create(ctx, c, r); err != nil {
 			return err
 		}
 	}
+	if fails(status) && rollout.before != nil {
+		why := rollout.before.DeepCopy()
+		why.Status = status.now.Status
+		if err := w.status(ctx, c, change{rollout.before, why}); err != nil {
+			return err
+		}
+		rollout.now.ResourceVersion = why.ResourceVersion
+		return w.save(ctx, c, rollout)
+	}
 	if err := w.save(ctx, c, rollout); err != nil || status.now == nil {
 		return err
 	}
 	status.now.ResourceVersion = rollout.now.ResourceVersion
 	return w.status(ctx, c, change{rollout.now, status.now})
+}
+
+// fails reports whether a status says of a candidate that it failed.
+func fails(s change) bool {
+	return s.now != nil && s.now.Status.Failure != nil && (s.before == nil || !equality.Semantic.DeepEqual(s.before.Status.Failure, s.now.Status.Failure))
 }
 
 // create makes a Ruleset. One that is there already has the same content, for

@@ -1,0 +1,126 @@
+// Package assign says which Rollout a host follows and which Ruleset of it the
+// host runs. The agent asks it about its own host, the controller about all of
+// them: who is to run what is written down once a set of groups, and both must
+// read it alike. It has no I/O.
+package assign
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/convert"
+)
+
+// The ends of what a bound can be. Bounds and digests are texts of 16
+// hexadecimal digits, which compare as the numbers do.
+const (
+	// Nobody is the bound below which no host is.
+	Nobody = "0000000000000000"
+	// Everybody is the bound below which all hosts are.
+	Everybody = "1000000000000000"
+)
+
+// digits is how many hexadecimal digits of a digest count: one fewer than a
+// bound has, so that a bound can be greater than all of them.
+const digits = 15
+
+// Digest is where a host stands in the order in which hosts run a candidate. The
+// order is another one for each candidate, so that it is not always the same
+// host that tries what is new.
+func Digest(candidate, host string) string {
+	sum := sha256.Sum256([]byte(candidate + "/" + host))
+	return "0" + hex.EncodeToString(sum[:])[:digits]
+}
+
+// Above returns the least bound that a digest is below.
+func Above(digest string) string {
+	n, err := strconv.ParseUint(digest, 16, 64)
+	if err != nil {
+		return Nobody // no digest: nobody is chosen by it
+	}
+	text := strconv.FormatUint(n+1, 16)
+	return Nobody[:len(Nobody)-len(text)] + text
+}
+
+// Critical reports whether a host is one of those that change one at a time: it
+// is there for etcd or the API server, by its spec or by what its agent sees.
+func Critical(h *v1alpha1.Host) bool {
+	return slices.ContainsFunc(slices.Concat(h.Spec.Roles, h.Status.ObservedRoles), func(r v1alpha1.HostRole) bool {
+		return r == v1alpha1.RoleEtcd || r == v1alpha1.RoleAPIServer
+	})
+}
+
+// A Follower is a host as far as it matters to a Rollout.
+type Follower struct {
+	Name string
+	// Critical is what [Critical] says.
+	Critical bool
+}
+
+// FollowerOf returns a host as far as it matters to a Rollout.
+func FollowerOf(h *v1alpha1.Host) Follower { return Follower{h.Name, Critical(h)} }
+
+// Chosen reports whether a host is to run the candidate. Without one nobody is.
+func Chosen(r *v1alpha1.RolloutSpec, f Follower) bool {
+	switch {
+	case r.CandidateRulesetName == "":
+		return false
+	case f.Critical:
+		return slices.Contains(r.CriticalHostNames, f.Name)
+	}
+	return Digest(r.CandidateRulesetName, f.Name) < r.Bound
+}
+
+// Ruleset names the Ruleset that a host is to run. Empty means that it keeps
+// what it runs: the first candidate of a set is being tried, on others.
+func Ruleset(r *v1alpha1.RolloutSpec, f Follower) string {
+	if Chosen(r, f) {
+		return r.CandidateRulesetName
+	}
+	return r.StableRulesetName
+}
+
+// Rollout finds the Rollout that a host follows among those of its namespace,
+// in any order. It reports false if there is none, or if it cannot be told yet
+// which one it is, as in the moment in which the groups of a node pool change:
+// the host keeps what it runs.
+//
+// A host without a node pool follows the one that is named by its own groups. A
+// host of a node pool wears those of the pool too, which it cannot read; it
+// follows the Rollout with the fewest groups among those that name the pool and
+// have all of the host's own. Every other one has these groups and more.
+func Rollout(h *v1alpha1.Host, all []v1alpha1.Rollout) (*v1alpha1.Rollout, bool) {
+	if h.Spec.NodePoolName == "" {
+		name := convert.RolloutName(h.Spec.SecurityGroupNames)
+		i := slices.IndexFunc(all, func(r v1alpha1.Rollout) bool { return r.Name == name })
+		if i < 0 || len(h.Spec.SecurityGroupNames) == 0 {
+			return nil, false
+		}
+		return &all[i], true
+	}
+	var found *v1alpha1.Rollout
+	var fits []*v1alpha1.Rollout
+	for i := range all {
+		r := &all[i]
+		if !slices.Contains(r.Spec.NodePoolNames, h.Spec.NodePoolName) || !has(r, h.Spec.SecurityGroupNames) {
+			continue
+		}
+		fits = append(fits, r)
+		if found == nil || len(r.Spec.SecurityGroupNames) < len(found.Spec.SecurityGroupNames) {
+			found = r
+		}
+	}
+	for _, other := range fits {
+		if !has(other, found.Spec.SecurityGroupNames) {
+			return nil, false
+		}
+	}
+	return found, found != nil
+}
+
+func has(r *v1alpha1.Rollout, groups []v1alpha1.Name) bool {
+	return !slices.ContainsFunc(groups, func(g v1alpha1.Name) bool { return !slices.Contains(r.Spec.SecurityGroupNames, g) })
+}

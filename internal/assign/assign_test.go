@@ -1,0 +1,178 @@
+package assign_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/assign"
+	"ringfence.dev/ringfence/internal/convert"
+)
+
+func host(pool string, groups ...string) *v1alpha1.Host {
+	h := &v1alpha1.Host{Spec: v1alpha1.HostSpec{NodePoolName: pool, SecurityGroupNames: groups}}
+	h.Name = "node-1"
+	return h
+}
+
+// rollout is written GROUP,GROUP:POOL,POOL.
+func rollout(text string) v1alpha1.Rollout {
+	groups, pools, _ := strings.Cut(text, ":")
+	var r v1alpha1.Rollout
+	r.Spec.SecurityGroupNames = strings.Split(groups, ",")
+	r.Name = convert.RolloutName(r.Spec.SecurityGroupNames)
+	if pools != "" {
+		r.Spec.NodePoolNames = strings.Split(pools, ",")
+	}
+	return r
+}
+
+func TestRollout(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason   string
+		host     *v1alpha1.Host
+		rollouts []string
+		want     string
+	}{
+		"Own":         {"without a pool it wears its own groups", host("", "b", "a"), []string{"a", "a,b", "a,b,c"}, "a,b"},
+		"OwnNotThere": {"nothing is made of them yet", host("", "b", "a"), []string{"a", "a,b,c"}, ""},
+		"Naked":       {"a host that wears nothing follows nobody", host(""), []string{"a"}, ""},
+		"Pool":        {"its pool has a, others of the pool more", host("p"), []string{"a,b:p", "a:p", "a,c,d:p"}, "a"},
+		"Extra":       {"its own group beside those of the pool", host("p", "b"), []string{"a,b:p", "a:p", "a,b,d:p", "b:q"}, "a,b"},
+		"OtherPool":   {"who names another pool is not meant", host("p"), []string{"a:q", "a,b:p"}, "a,b"},
+		"NotYet":      {"the set with its own group is not there yet", host("p", "b"), []string{"a:p"}, ""},
+		"Moving":      {"between two sets of the pool that do not hold each other, nobody can tell", host("p"), []string{"a:p", "b:p"}, ""},
+		"MovingDeep":  {"nor if the smallest is not in all others", host("p"), []string{"a:p", "b,c:p"}, ""},
+		"Shared":      {"a Rollout of several pools", host("q"), []string{"a:p,q", "a,b:p"}, "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all []v1alpha1.Rollout
+			for _, text := range tc.rollouts {
+				all = append(all, rollout(text))
+			}
+			got := ""
+			if r, ok := assign.Rollout(tc.host, all); ok {
+				got = strings.Join(r.Spec.SecurityGroupNames, ",")
+			}
+			if got != tc.want {
+				t.Errorf("%s: Rollout = %q, want %q", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
+// TestRolloutIsTheSet makes random pools with hosts and checks that each host
+// finds the set that it wears.
+func TestRolloutIsTheSet(t *testing.T) {
+	for seed := range uint64(300) {
+		dice := rand.New(rand.NewPCG(seed, 1))
+		some := func(n int) (out []string) {
+			for range dice.IntN(n + 1) {
+				out = append(out, fmt.Sprintf("g%d", dice.IntN(6)))
+			}
+			return slices.Compact(slices.Sorted(slices.Values(out)))
+		}
+		pools := map[string][]string{"p": append(some(2), "p-own"), "q": append(some(2), "q-own"), "r": {"g1", "g2"}}
+		sets := map[string]*v1alpha1.Rollout{}
+		wears := map[*v1alpha1.Host]string{}
+		for _, pool := range []string{"p", "p", "p", "q", "q", "r", "r", "", ""} {
+			h := host(pool, some(3)...)
+			all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(h.Spec.SecurityGroupNames, pools[pool]))))
+			if len(all) == 0 {
+				continue
+			}
+			name := convert.RolloutName(all)
+			if sets[name] == nil {
+				made := rollout(strings.Join(all, ","))
+				sets[name] = &made
+			}
+			if pool != "" && !slices.Contains(sets[name].Spec.NodePoolNames, pool) {
+				sets[name].Spec.NodePoolNames = append(sets[name].Spec.NodePoolNames, pool)
+			}
+			wears[h] = name
+		}
+		var list []v1alpha1.Rollout
+		for _, r := range sets {
+			list = append(list, *r)
+		}
+		for h, want := range wears {
+			if r, ok := assign.Rollout(h, list); !ok || r.Name != want {
+				t.Errorf("seed %d: a host of pool %q with %v does not find its set", seed, h.Spec.NodePoolName, h.Spec.SecurityGroupNames)
+			}
+		}
+	}
+}
+
+// TestBound checks that the bound above the k-th digest chooses k hosts, and
+// that the order is the candidate's own.
+func TestBound(t *testing.T) {
+	order := func(candidate string) []string {
+		var out []string
+		for n := range 100 {
+			out = append(out, assign.Digest(candidate, fmt.Sprintf("node-%d", n)))
+		}
+		slices.Sort(out)
+		return out
+	}
+	spec := v1alpha1.RolloutSpec{CandidateRulesetName: "c", StableRulesetName: "s", CriticalHostNames: []string{"node-7"}}
+	digests := order("c")
+	for k := range 101 {
+		spec.Bound = assign.Nobody
+		if k > 0 {
+			spec.Bound = assign.Above(digests[k-1])
+		}
+		chosen := 0
+		for n := range 100 {
+			if assign.Chosen(&spec, assign.Follower{Name: fmt.Sprintf("node-%d", n)}) {
+				chosen++
+			}
+		}
+		if chosen != k || len(spec.Bound) != 16 {
+			t.Fatalf("bound %s chooses %d hosts, want %d", spec.Bound, chosen, k)
+		}
+	}
+	if slices.Equal(digests, order("d")) {
+		t.Error("two candidates have one order: the same host is always the first")
+	}
+	if got := assign.Above("0fffffffffffffff"); got != assign.Everybody {
+		t.Errorf("Above(the greatest) = %s, want %s", got, assign.Everybody)
+	}
+	for _, tc := range []struct {
+		host  assign.Follower
+		bound string
+		want  string
+	}{
+		{assign.Follower{Name: "node-7", Critical: true}, assign.Nobody, "c"},
+		{assign.Follower{Name: "node-8", Critical: true}, assign.Everybody, "s"},
+		{assign.Follower{Name: "node-8", Critical: false}, assign.Everybody, "c"},
+		{assign.Follower{Name: "node-7", Critical: false}, assign.Nobody, "s"},
+	} {
+		spec.Bound = tc.bound
+		if got := assign.Ruleset(&spec, tc.host); got != tc.want {
+			t.Errorf("%+v: Ruleset = %s", tc, got)
+		}
+	}
+}
+
+// TestDigestIsWhatTheAPISays holds the digest against the documented shape,
+// worked out by hand: printf c/node-1 | sha256sum.
+func TestDigestIsWhatTheAPISays(t *testing.T) {
+	if got := assign.Digest("c", "node-1"); got != "0ade97e83faff9b5" {
+		t.Errorf("Digest = %s", got)
+	}
+}
+
+func TestCritical(t *testing.T) {
+	h := host("")
+	h.Spec.Roles = []v1alpha1.HostRole{v1alpha1.RoleWorker, v1alpha1.RoleControlPlane}
+	if assign.Critical(h) {
+		t.Error("a control-plane host without etcd or API server is not critical")
+	}
+	h.Status.ObservedRoles = []v1alpha1.HostRole{v1alpha1.RoleEtcd}
+	if !assign.Critical(h) {
+		t.Error("what the agent sees counts as well")
+	}
+}
