@@ -9,23 +9,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
-
-// NamespaceObjects are the objects of one namespace, in any order. Nothing here
-// changes them.
-type NamespaceObjects struct {
-	VPCs           []*v1alpha1.VPC
-	PrefixLists    []*v1alpha1.PrefixList
-	SecurityGroups []*v1alpha1.SecurityGroup
-	Clusters       []*v1alpha1.Cluster
-	NodePools      []*v1alpha1.NodePool
-	Hosts          []*v1alpha1.Host
-}
 
 // A Namespace is what the objects of one namespace mean, each read for itself:
 // a mistake in one spoils what names it, and nothing else. It is not safe for
@@ -62,8 +50,9 @@ type Wearer struct {
 	Addresses []netip.Addr
 }
 
-// ReadNamespace reads the objects of a namespace.
-func ReadNamespace(o *NamespaceObjects) *Namespace {
+// ReadNamespace reads the objects of a namespace, in any order. Elders and Strange
+// do not count: all that there is, is there.
+func ReadNamespace(o *Objects) *Namespace {
 	n := &Namespace{
 		groups: map[string]*Group{}, objects: map[object]bool{}, mistakes: map[object]error{},
 		clusters: map[string]*v1alpha1.Cluster{}, pools: map[string]*v1alpha1.NodePool{}, openPools: map[string]string{},
@@ -80,7 +69,7 @@ func ReadNamespace(o *NamespaceObjects) *Namespace {
 		}
 	}
 	for _, g := range o.SecurityGroups {
-		if b := readOne(n, v1alpha1.KindSecurityGroup, g.Name, numbersAsText(g), (*reader).securityGroup); b != nil {
+		if b := readOne(n, v1alpha1.KindSecurityGroup, g.Name, g, (*reader).securityGroup); b != nil {
 			n.groups[g.Name] = &b.groups[0]
 		}
 	}
@@ -94,7 +83,7 @@ func ReadNamespace(o *NamespaceObjects) *Namespace {
 func readOne[T any](n *Namespace, kind, name string, o *T, read func(*reader, *T)) *builder {
 	key := object{kind: kind, name: name}
 	var b builder
-	r := reader{builder: &b, document: &document{file: key.String()}}
+	r := reader{builder: &b, document: &document{object: Object{kind, name}}}
 	read(&r, o)
 	n.objects[key] = true
 	if len(r.mistakes) > 0 {
@@ -104,29 +93,7 @@ func readOne[T any](n *Namespace, kind, name string, o *T, read func(*reader, *T
 	return &b
 }
 
-// numbersAsText writes the numbers of protocols as text, as files have them.
-func numbersAsText(g *v1alpha1.SecurityGroup) *v1alpha1.SecurityGroup {
-	users := func(list []v1alpha1.Rule) []v1alpha1.Rule {
-		list = slices.Clone(list)
-		for i := range list {
-			list[i].Protocol = intstr.FromString(list[i].Protocol.String())
-		}
-		return list
-	}
-	system := func(list []v1alpha1.SystemRule) []v1alpha1.SystemRule {
-		list = slices.Clone(list)
-		for i := range list {
-			list[i].Protocol = intstr.FromString(list[i].Protocol.String())
-		}
-		return list
-	}
-	out := *g
-	out.Spec.Ingress, out.Spec.Egress = users(g.Spec.Ingress), users(g.Spec.Egress)
-	out.Status.SystemIngress, out.Status.SystemEgress = system(g.Status.SystemIngress), system(g.Status.SystemEgress)
-	return &out
-}
-
-func (n *Namespace) readClusters(o *NamespaceObjects) {
+func (n *Namespace) readClusters(o *Objects) {
 	for _, c := range o.Clusters {
 		n.clusters[c.Name] = c
 		facts := *c // exposures are nobody's address

@@ -67,7 +67,7 @@ func TestWearers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		reason string
 		hosts  []*v1alpha1.Host
-		change func(*convert.NamespaceObjects)
+		change func(*convert.Objects)
 		want   []string
 	}{
 		"Own": {
@@ -94,7 +94,7 @@ func TestWearers(t *testing.T) {
 		},
 		"PoolPending": {
 			reason: "nor that of a pool", hosts: []*v1alpha1.Host{liveHost("a", inPool("10.0.0.1", ""))},
-			change: func(o *convert.NamespaceObjects) { o.NodePools[0].Status.EffectiveSecurityGroupNames = nil },
+			change: func(o *convert.Objects) { o.NodePools[0].Status.EffectiveSecurityGroupNames = nil },
 			want:   []string{"a: it is not known yet which groups node pool workers has"},
 		},
 		"PoolMissing": {
@@ -123,12 +123,12 @@ func TestWearers(t *testing.T) {
 		},
 		"ReportedPoolSubnets": {
 			reason: "a pool may have subnets of its own", hosts: []*v1alpha1.Host{liveHost("a", inPool("", "10.0.0.8 10.0.1.8"))},
-			change: func(o *convert.NamespaceObjects) { o.NodePools[0].Spec.Subnets = []string{"more"} },
+			change: func(o *convert.Objects) { o.NodePools[0].Spec.Subnets = []string{"more"} },
 			want:   []string{"a: [shop] [10.0.1.8]"},
 		},
 		"ReportedUnknownSubnets": {
 			reason: "a subnet that is not there is unknown, not empty", hosts: []*v1alpha1.Host{liveHost("a", inPool("", "10.0.0.8")), liveHost("b", inPool("10.0.0.9", "10.0.0.9"))},
-			change: func(o *convert.NamespaceObjects) { o.VPCs[0].Spec.Subnets = nil },
+			change: func(o *convert.Objects) { o.VPCs[0].Spec.Subnets = nil },
 			want:   []string{"a: VPC prod has not all subnets of node pool workers", "b: [shop] [10.0.0.9]"},
 		},
 		"ReportedTwice": {
@@ -154,7 +154,7 @@ func TestWearers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &convert.NamespaceObjects{
+			o := &convert.Objects{
 				VPCs: []*v1alpha1.VPC{liveVPC()}, Clusters: []*v1alpha1.Cluster{liveCluster("shop")},
 				NodePools: []*v1alpha1.NodePool{livePool("workers", "shop", "shop")}, Hosts: tc.hosts,
 			}
@@ -213,7 +213,7 @@ func TestNamespaceRulesetErrors(t *testing.T) {
 		"TooMany":     {"a thousand rules a host", []*v1alpha1.SecurityGroup{liveGroup("a", many(600)...), liveGroup("b", many(401)...)}, "1001 rules on one host"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := convert.ReadNamespace(&convert.NamespaceObjects{SecurityGroups: tc.groups, PrefixLists: []*v1alpha1.PrefixList{v6}})
+			n := convert.ReadNamespace(&convert.Objects{SecurityGroups: tc.groups, PrefixLists: []*v1alpha1.PrefixList{v6}})
 			_, err := n.Ruleset([]string{"a", "b"})
 			if tc.want == "" {
 				if err != nil {
@@ -235,17 +235,17 @@ func TestKeepErrors(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		reason string
-		change func(*convert.NamespaceObjects)
+		change func(*convert.Objects)
 		want   string
 	}{
-		"Fine":    {"all is known", func(*convert.NamespaceObjects) {}, ""},
-		"Cluster": {"a cluster that is not there needs something nobody knows", func(o *convert.NamespaceObjects) { o.Clusters = nil }, "there is no Cluster shop"},
-		"VPC":     {"so does one in a VPC that is not there", func(o *convert.NamespaceObjects) { o.VPCs = nil }, "cluster shop: there is no VPC prod"},
-		"Subnets": {"half the nodes are not all", func(o *convert.NamespaceObjects) { o.NodePools[0].Spec.Subnets = []string{"nowhere"} }, "has not all subnets"},
-		"Wrong":   {"a cluster that cannot be read needs something nobody knows", func(o *convert.NamespaceObjects) { o.Clusters[0].Spec.APIServer.Port = -1 }, "port -1"},
+		"Fine":    {"all is known", func(*convert.Objects) {}, ""},
+		"Cluster": {"a cluster that is not there needs something nobody knows", func(o *convert.Objects) { o.Clusters = nil }, "there is no Cluster shop"},
+		"VPC":     {"so does one in a VPC that is not there", func(o *convert.Objects) { o.VPCs = nil }, "cluster shop: there is no VPC prod"},
+		"Subnets": {"half the nodes are not all", func(o *convert.Objects) { o.NodePools[0].Spec.Subnets = []string{"nowhere"} }, "has not all subnets"},
+		"Wrong":   {"a cluster that cannot be read needs something nobody knows", func(o *convert.Objects) { o.Clusters[0].Spec.APIServer.Port = -1 }, "port -1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &convert.NamespaceObjects{
+			o := &convert.Objects{
 				VPCs: []*v1alpha1.VPC{liveVPC()}, Clusters: []*v1alpha1.Cluster{liveCluster("shop")}, NodePools: []*v1alpha1.NodePool{livePool("workers", "shop", "shop")},
 			}
 			tc.change(o)
@@ -267,7 +267,7 @@ func TestRulesetSpec(t *testing.T) {
 	empty.Name = "empty"
 	spec := func(rule v1alpha1.Rule) v1alpha1.RulesetSpec {
 		g := liveGroup("a", liveTCP(v1alpha1.Peer{PrefixListName: "empty"}), rule)
-		n := convert.ReadNamespace(&convert.NamespaceObjects{SecurityGroups: []*v1alpha1.SecurityGroup{g}, PrefixLists: []*v1alpha1.PrefixList{empty}})
+		n := convert.ReadNamespace(&convert.Objects{SecurityGroups: []*v1alpha1.SecurityGroup{g}, PrefixLists: []*v1alpha1.PrefixList{empty}})
 		rs, err := n.Ruleset([]string{"a"})
 		if err != nil {
 			t.Fatal(err)

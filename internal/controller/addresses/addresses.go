@@ -183,7 +183,7 @@ func (j *job) gather(ctx context.Context, namespace string) (*world, error) {
 }
 
 // newWorld sorts what was gathered by group.
-func newWorld(objects *convert.NamespaceObjects, rulesets []v1alpha1.Ruleset, list []v1alpha1.AddressSlice) *world {
+func newWorld(objects *convert.Objects, rulesets []v1alpha1.Ruleset, list []v1alpha1.AddressSlice) *world {
 	w := &world{groups: map[string]*v1alpha1.SecurityGroup{}, slices: map[string][]*v1alpha1.AddressSlice{}, rosters: map[string]*roster{}}
 	for _, g := range objects.SecurityGroups {
 		w.groups[g.Name] = g

@@ -47,7 +47,7 @@ func Enqueue(after time.Duration, changed func(before, now client.Object) bool) 
 
 // Objects returns what people and controllers wrote in a namespace. The objects
 // are the cache's own: whoever changes them spoils it for all.
-func Objects(ctx context.Context, from client.Reader, namespace string) (*convert.NamespaceObjects, error) {
+func Objects(ctx context.Context, from client.Reader, namespace string) (*convert.Objects, error) {
 	var vpcs v1alpha1.VPCList
 	var lists v1alpha1.PrefixListList
 	var groups v1alpha1.SecurityGroupList
@@ -59,7 +59,7 @@ func Objects(ctx context.Context, from client.Reader, namespace string) (*conver
 			return nil, err
 		}
 	}
-	return &convert.NamespaceObjects{
+	return &convert.Objects{
 		VPCs: pointers(vpcs.Items), PrefixLists: pointers(lists.Items), SecurityGroups: pointers(groups.Items),
 		Clusters: pointers(clusters.Items), NodePools: pointers(pools.Items), Hosts: pointers(hosts.Items),
 	}, nil

@@ -19,7 +19,7 @@ import (
 // A world is what was gathered of one namespace.
 type world struct {
 	namespace string
-	objects   *convert.NamespaceObjects
+	objects   *convert.Objects
 	tables    *profiles.Tables
 	rulesets  []v1alpha1.Ruleset
 	rollouts  []v1alpha1.Rollout

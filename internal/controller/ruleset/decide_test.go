@@ -51,7 +51,7 @@ func scene(tb testing.TB) *world {
 	}
 	return &world{
 		namespace: "test", tables: tables, now: noon, fits: map[string]error{}, unworn: map[string]time.Time{},
-		objects: &convert.NamespaceObjects{
+		objects: &convert.Objects{
 			VPCs: []*v1alpha1.VPC{vpc}, Clusters: []*v1alpha1.Cluster{shop},
 			SecurityGroups: []*v1alpha1.SecurityGroup{group("web"), group("db")},
 			Hosts:          []*v1alpha1.Host{host("a", "", "web"), host("b", "", "db", "web"), host("c", "shop", "web")},
