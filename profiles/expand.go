@@ -347,16 +347,8 @@ type needKey struct {
 	peer      rules.Peer
 }
 
-// samePeer strips the text that a CIDR was written with.
-func samePeer(peer rules.Peer) rules.Peer {
-	if c, ok := peer.(rules.CIDR); ok {
-		return rules.CIDR{Prefix: c.Prefix}
-	}
-	return peer
-}
-
 func (e *expander) addRule(r rules.Rule) {
-	key := ruleKey{r.Direction, r.Action, r.Priority, r.Protocol, r.Ports, samePeer(r.Peer)}
+	key := ruleKey{r.Direction, r.Action, r.Priority, r.Protocol, r.Ports, rules.PlainPeer(r.Peer)}
 	if e.hasRule[key] || e.letsThrough(r.Direction, r.Protocol, r.Ports, r.Peer) {
 		return
 	}
@@ -365,7 +357,7 @@ func (e *expander) addRule(r rules.Rule) {
 }
 
 func (e *expander) addNeed(n rules.Need) {
-	key := needKey{n.ID, n.Direction, n.Protocol, n.Ports, samePeer(n.Peer)}
+	key := needKey{n.ID, n.Direction, n.Protocol, n.Ports, rules.PlainPeer(n.Peer)}
 	if e.hasNeed[key] || e.letsThrough(n.Direction, n.Protocol, n.Ports, n.Peer) {
 		return
 	}

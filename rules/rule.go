@@ -173,6 +173,15 @@ func (CIDR) isPeer()           {}
 func (GroupPeer) isPeer()      {}
 func (PrefixListPeer) isPeer() {}
 
+// PlainPeer returns a peer without the text that it was written with: two that
+// mean one are equal then.
+func PlainPeer(p Peer) Peer {
+	if c, ok := p.(CIDR); ok {
+		return CIDR{Prefix: c.Prefix}
+	}
+	return p
+}
+
 // String returns the text that the user wrote.
 func (c CIDR) String() string { return c.Text }
 

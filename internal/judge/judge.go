@@ -454,15 +454,8 @@ func (q *question) isRow(r *rules.MergedRule) bool {
 	return slices.ContainsFunc(q.rows, func(row rules.Rule) bool {
 		return row.Direction == r.Direction && row.Action == r.Action && row.Priority == r.Priority &&
 			row.Protocol == r.Protocol && row.Ports == r.Ports && !r.Member.IsValid() && r.SourcePorts.IsZero() &&
-			samePeer(row.Peer, r.Peer)
+			rules.PlainPeer(row.Peer) == rules.PlainPeer(r.Peer)
 	})
-}
-
-// samePeer reports whether two peers are one, however they are written.
-func samePeer(a, b rules.Peer) bool {
-	ca, ok := a.(rules.CIDR)
-	cb, both := b.(rules.CIDR)
-	return a == b || ok && both && ca.Prefix == cb.Prefix
 }
 
 // knownGroups are the groups whose type the files tell, by name.

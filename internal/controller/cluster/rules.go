@@ -67,9 +67,7 @@ func expandFor(tables *profiles.Tables, inv *convert.Inventory, c *convert.Clust
 // plain is a rule without what does not decide.
 func plain(r rules.Rule) rules.Rule {
 	r.Description, r.Row = "", ""
-	if c, ok := r.Peer.(rules.CIDR); ok {
-		r.Peer = rules.CIDR{Prefix: c.Prefix}
-	}
+	r.Peer = rules.PlainPeer(r.Peer)
 	return r
 }
 
