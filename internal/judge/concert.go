@@ -18,8 +18,9 @@ func (j *judge) concert() error {
 	if len(fixes) == 0 {
 		return nil
 	}
-	for _, w := range j.wearersOf(fixes) {
-		if err := j.agree(&w, fixes); err != nil {
+	edits := together(fixes)
+	for _, w := range j.wearersOf(edits) {
+		if err := j.agree(&w, fixes, edits); err != nil {
 			return fmt.Errorf("cannot judge what fixes do to %s: %w", w.who, err)
 		}
 	}
@@ -31,8 +32,7 @@ func (j *judge) concert() error {
 
 // A proposal is the fix of one item.
 type proposal struct {
-	item  *Item
-	lists map[string]rules.PrefixList
+	item *Item
 	// cuts are those of whom it cuts a need, and changes those of no need, or
 	// beyond them, in words.
 	cuts, changes []string
@@ -43,21 +43,34 @@ func (j *judge) fixes() []*proposal {
 	for _, list := range [][]Item{j.missing.list, j.excess.list, j.findings.list} {
 		for i := range list {
 			if len(list[i].Fix) > 0 {
-				out = append(out, &proposal{item: &list[i], lists: j.inv.PrefixLists})
+				out = append(out, &proposal{item: &list[i]})
 			}
 		}
 	}
 	return out
 }
 
-// wearersOf lists who wears the groups that fixes change, one entry for each set
-// of groups of a cluster.
-func (j *judge) wearersOf(fixes []*proposal) []worn {
-	edited := map[string]bool{}
+// together returns the edits of all fixes, each once.
+func together(fixes []*proposal) []rules.Edit {
+	var edits []rules.Edit
+	seen := map[rules.Edit]bool{}
 	for _, f := range fixes {
 		for _, e := range f.item.Fix {
-			edited[e.Group] = true
+			if !seen[e] {
+				seen[e] = true
+				edits = append(edits, e)
+			}
 		}
+	}
+	return edits
+}
+
+// wearersOf lists who wears the groups that edits change, one entry for each set
+// of groups of a cluster.
+func (j *judge) wearersOf(edits []rules.Edit) []worn {
+	edited := map[string]bool{}
+	for _, e := range edits {
+		edited[e.Group] = true
 	}
 	seen := map[string]bool{}
 	return slices.DeleteFunc(everybody(j.inv), func(w worn) bool {
@@ -76,18 +89,10 @@ func (j *judge) wearersOf(fixes []*proposal) []worn {
 
 // agree makes all fixes at once for those who wear a set, and notes whose doing
 // it is if that cuts, or changes, anything.
-func (j *judge) agree(w *worn, fixes []*proposal) error {
+func (j *judge) agree(w *worn, fixes []*proposal, edits []rules.Edit) error {
 	q, err := j.ask(w)
 	if err != nil {
 		return err
-	}
-	var edits []rules.Edit
-	for _, f := range fixes {
-		for _, e := range f.item.Fix {
-			if !slices.Contains(edits, e) {
-				edits = append(edits, e)
-			}
-		}
 	}
 	change, err := j.try(q, edits)
 	if err != nil {
@@ -100,36 +105,33 @@ func (j *judge) agree(w *worn, fixes []*proposal) error {
 			continue
 		}
 		for _, f := range fixes {
-			if err := f.note(q, d, cut, opened, closed); err != nil {
+			reach, err := j.reach(f, q, d)
+			if err != nil {
 				return err
 			}
+			f.note(q.worn, reach, cut, opened, closed)
 		}
 	}
 	return nil
 }
 
-// note adds what the fix has to do with a change of one direction.
-func (f *proposal) note(q *question, d rules.Direction, cut, opened, closed rules.Set) error {
-	reach, err := f.reach(q, d)
-	if err != nil {
-		return err
-	}
-	own := f.item.asked == q.worn.who
+// note adds what the fix, which reaches some flows, has to do with a change for
+// those who wear a set.
+func (f *proposal) note(w *worn, reach, cut, opened, closed rules.Set) {
 	switch {
 	case reach.Meet(cut):
-		f.cuts = append(f.cuts, q.worn.who)
-	case own: // told with the item itself
+		f.cuts = append(f.cuts, w.who)
+	case f.item.asked == w.who: // told with the item itself
 	case reach.Meet(opened):
-		f.changes = append(f.changes, "opens more for "+q.worn.who)
-	case q.worn.cluster == nil && reach.Meet(closed): // nobody knows what it needs
-		f.changes = append(f.changes, "closes something for "+q.worn.who)
+		f.changes = append(f.changes, "opens more for "+w.who)
+	case w.cluster == nil && reach.Meet(closed): // nobody knows what it needs
+		f.changes = append(f.changes, "closes something for "+w.who)
 	}
-	return nil
 }
 
 // reach returns the flows of one direction that the rules of a fix match, for
 // those who wear a set.
-func (f *proposal) reach(q *question, d rules.Direction) (rules.Set, error) {
+func (j *judge) reach(f *proposal, q *question, d rules.Direction) (rules.Set, error) {
 	var list []rules.Rule
 	for _, e := range f.item.Fix {
 		if r := e.Rule; r.Direction == d && slices.Contains(q.policy.Rules.Groups, e.Group) {
@@ -137,7 +139,7 @@ func (f *proposal) reach(q *question, d rules.Direction) (rules.Set, error) {
 			list = append(list, r)
 		}
 	}
-	return q.space.RuleSet(d, list, f.lists)
+	return q.space.RuleSet(d, list, j.inv.PrefixLists)
 }
 
 // conclude takes the fix back, or tells what it does to others.
