@@ -136,12 +136,8 @@ func (c *command) run(cmd *cobra.Command) error {
 		defer done()
 		return a.loop(cmd.Context())
 	}
-	tables, err := profiles.Load()
-	if err != nil {
-		return err
-	}
 	// Read first: bad input must not touch the kernel.
-	in, err := (&source{c.Manifests, c.Host, c.Uplinks, tables}).read()
+	in, _, err := c.read()
 	if err != nil {
 		return err
 	}
@@ -151,6 +147,16 @@ func (c *command) run(cmd *cobra.Command) error {
 	}
 	defer done()
 	return a.once(cmd.Context(), in)
+}
+
+// read reads what the manifests want, once.
+func (c *command) read() (*intent, *profiles.Tables, error) {
+	tables, err := profiles.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := (&source{c.Manifests, c.Host, c.Uplinks, tables}).read()
+	return in, tables, err
 }
 
 // once brings the host to an intent, verifies, and leaves it there.
@@ -191,11 +197,7 @@ func (a *agent) await(ctx context.Context) error {
 
 // rehearse prints what a run would do.
 func (c *command) rehearse(cmd *cobra.Command) error {
-	tables, err := profiles.Load()
-	if err != nil {
-		return err
-	}
-	in, err := (&source{c.Manifests, c.Host, c.Uplinks, tables}).read()
+	in, tables, err := c.read()
 	if err != nil {
 		return err
 	}
