@@ -87,7 +87,7 @@ func TestGuest(t *testing.T) {
 
 	// Without rights it says what is missing and what to do, and does nothing.
 	said := make(chan string, 100)
-	_, stopPoor := startGuest(t, signedOn(t, theirs, "poor"), leads, funcr.New(func(_, args string) {
+	_, stopPoor := startGuest(t, theirs.Signed(t, "poor"), leads, funcr.New(func(_, args string) {
 		select {
 		case said <- args:
 		default: // enough was said
@@ -107,7 +107,7 @@ func TestGuest(t *testing.T) {
 	}
 
 	// An administrator of that API server installs all.
-	root := signedOn(t, theirs, "root", "system:masters")
+	root := theirs.Signed(t, "root", "system:masters")
 	first, stop := startGuest(t, root, leads, logr.Discard())
 	<-first.Ready()
 	if got := <-leads; got != theirs.URL {
@@ -119,7 +119,7 @@ func TestGuest(t *testing.T) {
 		}
 	}
 	ns := "default"
-	admin := as(t, signedOn(t, theirs, "ringfence:admin", "ringfence:admins"))
+	admin := as(t, theirs.Signed(t, "ringfence:admin", "ringfence:admins"))
 	group, err := as(t, root).Resource(ringfence("securitygroups")).Namespace(ns).Create(t.Context(), newObject("SecurityGroup", "used", map[string]any{}), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestGuest(t *testing.T) {
 	if _, err := client(t, root).RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	second, _ := startGuest(t, signedOn(t, theirs, "second"), leads, logr.Discard())
+	second, _ := startGuest(t, theirs.Signed(t, "second"), leads, logr.Discard())
 	<-second.Ready()
 	select {
 	case <-leads:

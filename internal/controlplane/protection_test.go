@@ -2,20 +2,10 @@ package controlplane_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -26,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/internal/testenv"
 )
@@ -262,7 +251,7 @@ func TestNobodyComesFromBehind(t *testing.T) {
 func powerful(t *testing.T) *rest.Config {
 	t.Helper()
 	const name = "powerful"
-	root := client(t, signed(t, "root", "system:masters")).RbacV1()
+	root := client(t, env.Signed(t, "root", "system:masters")).RbacV1()
 	meta := metav1.ObjectMeta{Name: name}
 	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"ringfence.dev"}, Resources: []string{"*"}, Verbs: []string{"get", "update", "patch"}}}}
 	binding := &rbacv1.ClusterRoleBinding{
@@ -276,39 +265,14 @@ func powerful(t *testing.T) *rest.Config {
 	if _, err := root.ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return signed(t, name)
-}
-
-// signed connects as anybody: who reads the data folder can.
-func signed(t *testing.T, user string, groups ...string) *rest.Config {
-	t.Helper()
-	return signedOn(t, env, user, groups...)
-}
-
-func signedOn(t *testing.T, env *testenv.Env, user string, groups ...string) *rest.Config {
-	t.Helper()
-	pki := filepath.Join(env.DataDir, "pki")
-	ca, err := tls.LoadX509KeyPair(filepath.Join(pki, "ca.crt"), filepath.Join(pki, "ca.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: user, Organization: groups}, NotAfter: clock.RealClock{}.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, ca.Leaf, key.Public(), ca.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := rest.CopyConfig(env.Admin)
-	config.CertData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	config.KeyData = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	// The API server learns of a role a moment after it has taken it.
+	config := env.Signed(t, name)
+	groups := as(t, config).Resource(ringfence("securitygroups")).Namespace("default")
+	testenv.Eventually(t, func(ctx context.Context) string {
+		if _, err := groups.Get(ctx, "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Sprintf("want not found, got %v", err)
+		}
+		return ""
+	})
 	return config
 }

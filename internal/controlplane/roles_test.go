@@ -62,8 +62,8 @@ func TestPeople(t *testing.T) {
 		"a viewer makes a group":      makes(viewer, ns, "SecurityGroup", "securitygroups"),
 		"a viewer looks elsewhere":    list(viewer, other, "clusters"),
 		"a viewer reads secrets":      secrets,
-		"a stranger looks":            list(signed(t, "nobody"), ns, "clusters"),
-		"a host that is none of ours": list(signed(t, "ringfence:host:"+ns+":x", "ringfence:hosts"), ns, "clusters"),
+		"a stranger looks":            list(env.Signed(t, "nobody"), ns, "clusters"),
+		"a host that is none of ours": list(env.Signed(t, "ringfence:host:"+ns+":x", "ringfence:hosts"), ns, "clusters"),
 	} {
 		if !apierrors.IsForbidden(err) {
 			t.Errorf("%s: want it forbidden, got %v", what, err)
