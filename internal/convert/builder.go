@@ -33,6 +33,8 @@ type builder struct {
 	pages []page
 	// manifests has what only manifests have: names to be resolved.
 	manifests manifests
+	// items are pointers to the first items of lists; see [reader.item].
+	items map[string]*[sharedItems]string
 	// live is true for objects of the API, which are in no files.
 	live bool
 }
@@ -96,33 +98,30 @@ type format struct {
 
 // formats are tried in order; the first whose members are all present reads
 // the document.
-func formats() []format {
-	return []format{
-		{"a Kubernetes-style object", []string{"apiVersion", "kind"}, (*builder).manifest},
-		{"terraform show -json", []string{"format_version"}, (*builder).terraform},
-		{"DescribeSecurityGroupAttribute", []string{"Permissions"}, (*builder).securityGroupAttribute},
-		{"DescribeSecurityGroups", []string{"SecurityGroups"}, (*builder).securityGroups},
-		{"DescribePrefixListAttributes", []string{"Entries", "PrefixListId"}, (*builder).prefixListAttributes},
-		{"DescribeNetworkInterfaces", []string{"NetworkInterfaceSets"}, (*builder).networkInterfaces},
-		{"DescribeInstances", []string{"Instances"}, (*builder).instances},
-		{"DescribeVpcs", []string{"Vpcs"}, (*builder).describeVpcs},
-		{"DescribeVSwitches", []string{"VSwitches"}, (*builder).describeVSwitches},
-		{"DescribeClusterNodePools", []string{"nodepools"}, (*builder).nodePools},
-		{"DescribeClusterDetail", []string{"cluster_id"}, (*builder).clusterDetail},
-		{"", []string{"Code", "Message"}, (*builder).apiError},
-		{"", []string{"code", "message"}, (*builder).apiError},
-	}
+var formats = []format{ //nolint:gochecknoglobals // a constant
+	{"a Kubernetes-style object", []string{"apiVersion", "kind"}, (*builder).manifest},
+	{"terraform show -json", []string{"format_version"}, (*builder).terraform},
+	{"DescribeSecurityGroupAttribute", []string{"Permissions"}, (*builder).securityGroupAttribute},
+	{"DescribeSecurityGroups", []string{"SecurityGroups"}, (*builder).securityGroups},
+	{"DescribePrefixListAttributes", []string{"Entries", "PrefixListId"}, (*builder).prefixListAttributes},
+	{"DescribeNetworkInterfaces", []string{"NetworkInterfaceSets"}, (*builder).networkInterfaces},
+	{"DescribeInstances", []string{"Instances"}, (*builder).instances},
+	{"DescribeVpcs", []string{"Vpcs"}, (*builder).describeVpcs},
+	{"DescribeVSwitches", []string{"VSwitches"}, (*builder).describeVSwitches},
+	{"DescribeClusterNodePools", []string{"nodepools"}, (*builder).nodePools},
+	{"DescribeClusterDetail", []string{"cluster_id"}, (*builder).clusterDetail},
+	{"", []string{"Code", "Message"}, (*builder).apiError},
+	{"", []string{"code", "message"}, (*builder).apiError},
 }
 
 func (b *builder) document(d *document) error {
-	known := formats()
-	for _, f := range known {
+	for _, f := range formats {
 		if !slices.ContainsFunc(f.members, func(m string) bool { return !d.members[m] }) {
 			return f.read(b, d)
 		}
 	}
-	names := make([]string, 0, len(known))
-	for _, f := range known {
+	names := make([]string, 0, len(formats))
+	for _, f := range formats {
 		if f.name != "" {
 			names = append(names, f.name)
 		}

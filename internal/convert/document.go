@@ -17,41 +17,38 @@ import (
 // A document is one JSON value of a file: a JSON text, or a YAML document
 // turned into one.
 type document struct {
-	file string
-	// object is set instead of file and json for a document that is an object
-	// of the API, in memory.
-	object Object
-	json   jsontext.Value
+	// base is where the document begins: of a file with lines that is the file,
+	// and what stands inside another document, such as an item of a List, has a
+	// path. Of an object of the API, in memory, it is the object, and there is no
+	// json.
+	base *Place
+	json jsontext.Value
 	// root is what the document was before it became JSON, and knows the
 	// lines; nil for JSON files, whose places are pointers.
 	root *yaml.Node
-	// line is where the document begins if it is a JSON value that is not the
-	// file's first; 0 otherwise.
-	line int
 	// members are the names of the top-level object's members; nil if the
 	// document is no object.
 	members map[string]bool
-	// prefix is prepended to pointers: the place of a document that stands
-	// inside another one, such as an item of a List.
-	prefix string
 }
 
 // item returns the document that stands at a pointer inside d.
 func (d *document) item(pointer string, v jsontext.Value) document {
-	return document{
-		file: d.file, json: v, root: d.root, line: d.line,
-		members: memberNames(v), prefix: d.prefix + pointer,
-	}
+	base := *d.base
+	base.Path += pointer
+	return document{base: &base, json: v, root: d.root, members: memberNames(v)}
 }
 
 // at returns the place of a JSON pointer within the document. A field that is
 // missing stands where what should hold it begins.
-func (d *document) at(pointer string) Place {
-	p := Place{File: d.file, Object: d.object, Line: d.line, Path: d.prefix + pointer}
+func (d *document) at(pointer string) Place { return d.site(pointer).place() }
+
+// site is at in few bytes, which do not hold on to the document.
+func (d *document) site(pointer string) site {
+	s := site{base: d.base, path: pointer}
 	if d.root != nil {
-		p.Line = lineOf(d.root, p.Path)
+		s.line = lineOf(d.root, d.base.Path+pointer)
 	}
-	return p
+	return s
 }
 
 // bad returns an input error at a JSON pointer within the document.
@@ -187,12 +184,12 @@ func jsonDocuments(name string, text []byte) iter.Seq2[document, error] {
 				return
 			}
 			value := bytes.TrimLeft(text[before:dec.InputOffset()], " \t\r\n")
-			doc := document{file: name, json: value, members: members}
+			doc := document{base: &Place{File: name}, json: value, members: members}
 			end := int(dec.InputOffset())
 			start := end - len(value)
 			line += bytes.Count(text[counted:start], []byte("\n"))
 			if before > 0 {
-				doc.line = line // a file's only value has pointers enough
+				doc.base.Line = line // a file's only value has pointers enough
 			}
 			counted = start
 			if !yield(doc, nil) {

@@ -16,6 +16,7 @@ import (
 // finish joins what the documents say, in stages; a stage relies on those
 // before it, so the first with mistakes is the last.
 func (b *builder) finish() (*Inventory, error) {
+	b.manifests.seen, b.manifests.named = nil, nil // of use while reading only
 	for _, stage := range []func() []error{
 		b.checkPages,
 		b.merge,
@@ -45,26 +46,28 @@ func (b *builder) merge() []error {
 func (b *builder) checkReferences() []error {
 	there := b.objects()
 	var mistakes []error
-	report := func(r reference) {
+	report := func(r *reference) {
 		cluster, strange := b.manifests.strange[r.name]
 		switch {
-		case there[r.object]:
+		case there[*r.object]:
 		case strange && r.kind == v1alpha1.KindNodePool:
-			mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, r.place, "node pool %s belongs to cluster %s", r.name, cluster))
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, r.site.place(), "node pool %s belongs to cluster %s", r.name, cluster))
 		default:
-			mistakes = append(mistakes, mistake(v1alpha1.ReasonNotFound, r.place, "there is no %s%s", r.object, b.where()))
+			mistakes = append(mistakes, mistake(v1alpha1.ReasonNotFound, r.site.place(), "there is no %s%s", *r.object, b.where()))
 		}
 	}
-	for _, r := range b.manifests.references {
+	for i := range b.manifests.references {
+		r := &b.manifests.references[i]
 		if r.within != "" && !there[object{kind: v1alpha1.KindVPC, name: r.within}] {
 			continue // its VPC is missed already
 		}
 		report(r)
 	}
+	b.manifests.references = nil
 	clusters := b.clusterIndex()
 	for _, s := range b.manifests.poolSubnets {
 		if i, ok := clusters[s.cluster]; ok {
-			report(reference{object{subnetKind, s.name, b.clusters[i].VPC}, s.place})
+			report(&reference{&object{subnetKind, s.name, b.clusters[i].VPC}, s.site})
 		}
 	}
 	return mistakes

@@ -13,6 +13,7 @@ func (b *builder) mergeInterfaces() []error {
 	sets := newSets(len(b.interfaces))
 	owners := make(map[netip.Prefix][]int32, len(b.interfaces))
 	var mistakes []error
+	united := false
 	unite := func(i, j int) {
 		x, y := &b.interfaces[i], &b.interfaces[j]
 		if x.Origin == Manifest && y.Origin == Manifest {
@@ -23,6 +24,7 @@ func (b *builder) mergeInterfaces() []error {
 			return
 		}
 		sets.unite(i, j)
+		united = true
 	}
 	for i := range b.interfaces {
 		f := &b.interfaces[i]
@@ -37,6 +39,9 @@ func (b *builder) mergeInterfaces() []error {
 			}
 			owners[a] = append(owners[a], int32(i))
 		}
+	}
+	if !united {
+		return mistakes
 	}
 	var out []Interface
 	at := make(map[int]int, len(b.interfaces))

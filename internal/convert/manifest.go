@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -23,10 +24,12 @@ type manifests struct {
 	namespace      string
 	namespacePlace Place
 	// seen has the place of every object.
-	seen       map[object]Place
+	seen       map[object]site
 	references []reference
-	pools      []pool
-	hosts      []host
+	// named has one copy of each object that is named.
+	named map[object]*object
+	pools []pool
+	hosts []*host
 	// poolSubnets name subnets of the VPC of a cluster that may not be read yet.
 	poolSubnets []poolSubnet
 	ranges      []clusterRange
@@ -57,8 +60,9 @@ func (o object) String() string {
 
 // A reference is a place that names an object, which must be there.
 type reference struct {
-	object
-	place Place
+	// object is shared by all that name it.
+	*object
+	site site
 }
 
 // manifest reads one object, or a list of them.
@@ -74,7 +78,7 @@ func (b *builder) manifest(d *document) error {
 	ours := head.APIVersion == v1alpha1.APIVersion
 	if ours && strings.HasSuffix(head.Kind, "List") && head.Kind != v1alpha1.KindPrefixList ||
 		head.APIVersion == "v1" && head.Kind == "List" {
-		return b.items(d, head.Items)
+		return b.list(d, head.Items)
 	}
 	switch {
 	case ours:
@@ -85,8 +89,8 @@ func (b *builder) manifest(d *document) error {
 	return d.bad("/kind", "kind %s of %s is not something that ringfence reads", head.Kind, head.APIVersion)
 }
 
-func (b *builder) items(d *document, items []jsontext.Value) error {
-	if d.prefix != "" {
+func (b *builder) list(d *document, items []jsontext.Value) error {
+	if d.base.Path != "" {
 		return d.bad("/kind", "a list within a list: write its items out")
 	}
 	var mistakes []error
@@ -127,13 +131,16 @@ func (b *builder) object(d *document, kind string) error {
 
 func readManifest[T any](b *builder, d *document, read func(*reader, *T)) error {
 	var o T
-	if err := d.decodeStrict(&o, json.WithUnmarshalers(json.UnmarshalFromFunc(nameOrNumber))); err != nil {
+	if err := d.decodeStrict(&o, manifestWords); err != nil {
 		return err
 	}
 	r := reader{builder: b, document: d}
 	read(&r, &o)
 	return join(r.mistakes)
 }
+
+// manifestWords is made once: the library remembers what it found out by it.
+var manifestWords = json.WithUnmarshalers(json.UnmarshalFromFunc(nameOrNumber)) //nolint:gochecknoglobals // a constant
 
 // nameOrNumber reads a name or a number as a name: the type cannot tell the
 // number 0 from nothing.
@@ -165,6 +172,29 @@ func (r *reader) badf(pointer, format string, args ...any) {
 	r.mistakes = append(r.mistakes, r.document.bad(pointer, format, args...))
 }
 
+// item returns the pointer to an item of a list. The first few of each list
+// have one text for all documents.
+func (r *reader) item(list string, i int) string {
+	if i >= sharedItems {
+		return list + "/" + strconv.Itoa(i)
+	}
+	b := r.builder
+	shared := b.items[list]
+	if shared == nil {
+		shared = new([sharedItems]string)
+		if b.items == nil {
+			b.items = map[string]*[sharedItems]string{}
+		}
+		b.items[list] = shared
+	}
+	if shared[i] == "" {
+		shared[i] = list + "/" + strconv.Itoa(i)
+	}
+	return shared[i]
+}
+
+const sharedItems = 4
+
 // name checks an object's identity: its name, its namespace, and that it is
 // there once.
 func (r *reader) name(kind string, meta *metav1.ObjectMeta) {
@@ -187,25 +217,34 @@ func (r *reader) name(kind string, meta *metav1.ObjectMeta) {
 	}
 	key := object{kind: kind, name: meta.Name}
 	if first, ok := m.seen[key]; ok {
-		r.badf("/metadata/name", "%s stands here twice: it is also in %s", key, first)
+		r.badf("/metadata/name", "%s stands here twice: it is also in %s", key, first.place())
 		return
 	}
 	if m.seen == nil {
-		m.seen = map[object]Place{}
+		m.seen = map[object]site{}
 	}
-	m.seen[key] = r.document.at("")
+	m.seen[key] = r.document.site("")
 }
 
 // refer notes that a place names an object, which must then be there.
 func (r *reader) refer(o object, pointer string) {
-	r.builder.manifests.references = append(r.builder.manifests.references, reference{o, r.document.at(pointer)})
+	m := &r.builder.manifests
+	named, ok := m.named[o]
+	if !ok {
+		if m.named == nil {
+			m.named = map[object]*object{}
+		}
+		named = &o
+		m.named[o] = named
+	}
+	m.references = append(m.references, reference{named, r.document.site(pointer)})
 }
 
 // referAll is refer for a list of names without duplicates.
 func (r *reader) referAll(kind, within, pointer string, names []string) {
 	again := repeats(names)
 	for i, name := range names {
-		at := fmt.Sprintf("%s/%d", pointer, i)
+		at := r.item(pointer, i)
 		switch {
 		case name == "":
 			r.badf(at, "an empty name")
@@ -234,7 +273,7 @@ func (r *reader) cidr(pointer, text string) rules.CIDR {
 func (r *reader) cidrs(pointer string, texts []string) []rules.CIDR {
 	var list []rules.CIDR
 	for i, text := range texts {
-		if c := r.cidr(fmt.Sprintf("%s/%d", pointer, i), text); c.Prefix.IsValid() {
+		if c := r.cidr(r.item(pointer, i), text); c.Prefix.IsValid() {
 			list = append(list, c)
 		}
 	}

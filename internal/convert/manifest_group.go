@@ -179,7 +179,7 @@ func (r *reader) priority(pointer string, p *int32) uint8 {
 // protocol reads a name or a number.
 func (r *reader) protocol(pointer string, in intstr.IntOrString) rules.Protocol {
 	text := in.StrVal
-	if r.document.object != (Object{}) {
+	if r.document.base.Object != (Object{}) {
 		text = in.String() // files have numbers read as text
 	}
 	if text == "" {

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -18,10 +17,13 @@ type pool struct {
 // A host is a Host whose names have not been resolved yet.
 type host struct {
 	Interface
-	document document
 	// addresses are those of the spec, reported those of the status.
 	addresses, reported []netip.Addr
 	enforcement         v1alpha1.Enforcement
+	// poolSite is where the pool is named, addressSites are where the addresses
+	// of the spec stand.
+	poolSite     site
+	addressSites []site
 }
 
 func (r *reader) nodePool(o *v1alpha1.NodePool) {
@@ -63,31 +65,35 @@ func (r *reader) poolGroups(p *pool, o *v1alpha1.NodePool) {
 	// The VPC of the subnets is the cluster's, which may come later.
 	for i, name := range p.subnets {
 		r.builder.manifests.poolSubnets = append(r.builder.manifests.poolSubnets,
-			poolSubnet{p.cluster, name, r.document.at(fmt.Sprintf("/spec/subnets/%d", i))})
+			poolSubnet{p.cluster, name, r.document.site(r.item("/spec/subnets", i))})
 	}
 }
 
 // A poolSubnet is a place that names a subnet of a cluster's VPC.
 type poolSubnet struct {
 	cluster, name string
-	place         Place
+	site          site
 }
 
 func (r *reader) host(o *v1alpha1.Host) {
 	r.name(v1alpha1.KindHost, &o.ObjectMeta)
 	oneOf(r, "/spec/enforcement", o.Spec.Enforcement, v1alpha1.EnforcementEnforce, v1alpha1.EnforcementObserve, "")
-	h := host{document: *r.document, enforcement: o.Spec.Enforcement}
+	h := &host{enforcement: o.Spec.Enforcement}
 	h.ID, h.Cluster, h.Pool, h.Place = o.Name, o.Spec.ClusterName, o.Spec.NodePoolName, r.document.at("")
 	if h.Cluster != "" {
 		r.refer(object{kind: v1alpha1.KindCluster, name: h.Cluster}, "/spec/clusterName")
 	}
 	if h.Pool != "" {
 		r.refer(object{kind: v1alpha1.KindNodePool, name: h.Pool}, "/spec/nodePoolName")
+		h.poolSite = r.document.site("/spec/nodePoolName")
 	}
 	r.referAll(v1alpha1.KindSecurityGroup, "", "/spec/securityGroupNames", o.Spec.SecurityGroupNames)
 	h.Groups = o.Spec.SecurityGroupNames
 	h.Roles = sortedNames(append(r.roles("/spec/roles", o.Spec.Roles), r.roles("/status/observedRoles", o.Status.ObservedRoles)...))
 	h.addresses = r.addresses("/spec/addresses", o.Spec.Addresses)
+	for i := range h.addresses {
+		h.addressSites = append(h.addressSites, r.document.site(r.item("/spec/addresses", i)))
+	}
 	h.reported = r.addresses("/status/addresses", o.Status.Addresses)
 	r.builder.manifests.hosts = append(r.builder.manifests.hosts, h)
 }
@@ -95,7 +101,7 @@ func (r *reader) host(o *v1alpha1.Host) {
 func (r *reader) roles(pointer string, list []v1alpha1.HostRole) []string {
 	var names []string
 	for i, role := range list {
-		oneOf(r, fmt.Sprintf("%s/%d", pointer, i), role,
+		oneOf(r, r.item(pointer, i), role,
 			v1alpha1.RoleWorker, v1alpha1.RoleControlPlane, v1alpha1.RoleAPIServer, v1alpha1.RoleEtcd)
 		names = append(names, string(role))
 	}
@@ -108,7 +114,7 @@ func (r *reader) addresses(pointer string, texts []string) []netip.Addr {
 	var list []netip.Addr
 	again := repeats(texts)
 	for i, text := range texts {
-		at := fmt.Sprintf("%s/%d", pointer, i)
+		at := r.item(pointer, i)
 		a, err := netip.ParseAddr(text)
 		switch {
 		case err != nil || a.Zone() != "" || a.Is4In6():
@@ -147,11 +153,12 @@ func (b *builder) addHosts(byID map[string]int) []error {
 	ranges := b.poolRanges(byID)
 	claims, shared := b.claims(ranges)
 	mistakes = append(mistakes, shared...)
+	b.interfaces = slices.Grow(b.interfaces, len(b.manifests.hosts))
 	for i := range b.manifests.hosts {
-		h := &b.manifests.hosts[i]
+		h := b.manifests.hosts[i]
 		if p := pools[h.Pool]; p != nil {
 			if h.Cluster != "" && h.Cluster != p.cluster {
-				mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, h.document.at("/spec/nodePoolName"),
+				mistakes = append(mistakes, mistake(v1alpha1.ReasonOtherCluster, h.poolSite.place(),
 					"node pool %s belongs to cluster %s, not to %s", p.ID, p.cluster, h.Cluster))
 			}
 			h.Cluster = p.cluster
@@ -169,6 +176,7 @@ func (b *builder) addHosts(byID map[string]int) []error {
 		}
 		h.takeAddresses(i, claims)
 		b.interfaces = append(b.interfaces, h.Interface)
+		b.manifests.hosts[i] = nil // there may be many
 	}
 	return mistakes
 }
@@ -222,18 +230,18 @@ func (b *builder) claims(ranges map[string]rangeSet) (map[netip.Addr]claim, []er
 	var mistakes []error
 	claims := make(map[netip.Addr]claim, len(b.manifests.hosts))
 	for i := range b.manifests.hosts {
-		h := &b.manifests.hosts[i]
+		h := b.manifests.hosts[i]
 		for j, a := range h.addresses {
 			if c, ok := claims[a]; ok && c.host != i {
-				other := &b.manifests.hosts[c.host]
-				mistakes = append(mistakes, mistake(v1alpha1.ReasonAddressConflict, h.document.at(fmt.Sprintf("/spec/addresses/%d", j)),
+				other := b.manifests.hosts[c.host]
+				mistakes = append(mistakes, mistake(v1alpha1.ReasonAddressConflict, h.addressSites[j].place(),
 					"address %s is also that of host %s, %s", a, other.ID, other.Place))
 			}
 			claims[a] = claim{host: i, hosts: 1, inSpec: true}
 		}
 	}
 	for i := range b.manifests.hosts {
-		h := &b.manifests.hosts[i]
+		h := b.manifests.hosts[i]
 		for _, a := range h.reported {
 			if !ranges[h.Pool].containsAddr(a) {
 				continue

@@ -83,7 +83,7 @@ func ReadNamespace(o *Objects) *Namespace {
 func readOne[T any](n *Namespace, kind, name string, o *T, read func(*reader, *T)) *builder {
 	key := object{kind: kind, name: name}
 	var b builder
-	r := reader{builder: &b, document: &document{object: Object{kind, name}}}
+	r := reader{builder: &b, document: &document{base: &Place{Object: Object{kind, name}}}}
 	read(&r, o)
 	n.objects[key] = true
 	if len(r.mistakes) > 0 {
@@ -154,10 +154,10 @@ func (n *Namespace) readHosts(hosts []*v1alpha1.Host) {
 		if one == nil {
 			w.Unknown = n.mistakes[object{kind: v1alpha1.KindHost, name: o.Name}].Error()
 			n.wearers = append(n.wearers, w)
-			b.manifests.hosts = append(b.manifests.hosts, host{})
+			b.manifests.hosts = append(b.manifests.hosts, &host{})
 			continue
 		}
-		h := &one.manifests.hosts[0]
+		h := one.manifests.hosts[0]
 		h.addresses = slices.DeleteFunc(h.addresses, func(a netip.Addr) bool { return taken[a] })
 		for _, a := range h.addresses {
 			taken[a] = true
@@ -165,11 +165,11 @@ func (n *Namespace) readHosts(hosts []*v1alpha1.Host) {
 		w.Cluster, w.Pool, w.Roles = h.Cluster, h.Pool, h.Roles
 		n.dress(&w, h, o)
 		n.wearers = append(n.wearers, w)
-		b.manifests.hosts = append(b.manifests.hosts, *h)
+		b.manifests.hosts = append(b.manifests.hosts, h)
 	}
 	claims, _ := b.claims(b.poolRanges(b.clusterIndex())) // no mistakes: the younger has given way
 	for i := range n.wearers {
-		n.wearers[i].take(&b.manifests.hosts[i], i, claims)
+		n.wearers[i].take(b.manifests.hosts[i], i, claims)
 	}
 }
 

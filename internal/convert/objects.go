@@ -117,7 +117,7 @@ func readAll[T any, P interface {
 }](b *builder, list []P, kind string, read func(*reader, *T)) []error {
 	var mistakes []error
 	for _, o := range list {
-		r := reader{builder: b, document: &document{object: Object{kind, o.GetName()}}}
+		r := reader{builder: b, document: &document{base: &Place{Object: Object{kind, o.GetName()}}}}
 		read(&r, o)
 		mistakes = append(mistakes, r.mistakes...)
 	}

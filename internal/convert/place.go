@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -35,6 +36,22 @@ func (p Place) String() string {
 		s += ": " + shortened(p.Path)
 	}
 	return s
+}
+
+// A site is a Place in few bytes. A file may hold tens of thousands of hosts,
+// with places that nobody asks for unless there is a mistake.
+type site struct {
+	// base is where the document begins, shared by its sites.
+	base *Place
+	path string // within the document
+	line int    // 0: that of base
+}
+
+func (s site) place() Place {
+	p := *s.base
+	p.Path += s.path
+	p.Line = cmp.Or(s.line, p.Line)
+	return p
 }
 
 // shortened returns a text of a few lines at most: the pointer into a document

@@ -29,7 +29,7 @@ func (b *builder) nodePools(d *document) error {
 	if err := d.decode(&in); err != nil {
 		return err
 	}
-	piece := cluster{Cluster: Cluster{ID: clusterInName(d.file), Origin: Cloud, Place: d.at("")}}
+	piece := cluster{Cluster: Cluster{ID: clusterInName(d.base.File), Origin: Cloud, Place: d.at("")}}
 	var mistakes []error
 	for i, p := range in.NodePools {
 		pointer := "/nodepools/" + strconv.Itoa(i)

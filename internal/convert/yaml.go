@@ -33,6 +33,7 @@ func yamlDocuments(name string, text []byte) iter.Seq2[document, error] {
 			return
 		}
 		dec := yaml.NewDecoder(bytes.NewReader(text))
+		base := &Place{File: name}
 		for found := false; ; {
 			var root yaml.Node
 			err := dec.Decode(&root)
@@ -49,7 +50,7 @@ func yamlDocuments(name string, text []byte) iter.Seq2[document, error] {
 				continue // nothing between two separators
 			}
 			found = true
-			doc, err := yamlDocument(name, root.Content[0])
+			doc, err := yamlDocument(base, root.Content[0])
 			if !yield(doc, err) || err != nil {
 				return
 			}
@@ -58,12 +59,12 @@ func yamlDocuments(name string, text []byte) iter.Seq2[document, error] {
 }
 
 // yamlDocument turns one YAML document into JSON.
-func yamlDocument(file string, root *yaml.Node) (document, error) {
-	w := yamlWriter{file: file}
+func yamlDocument(base *Place, root *yaml.Node) (document, error) {
+	w := yamlWriter{file: base.File}
 	if err := w.value(root); err != nil {
 		return document{}, err
 	}
-	return document{file: file, json: w.out.Bytes(), root: root, members: memberNames(w.out.Bytes())}, nil
+	return document{base: base, json: w.out.Bytes(), root: root, members: memberNames(w.out.Bytes())}, nil
 }
 
 func yamlSyntax(file string, err error) error {
