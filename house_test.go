@@ -90,6 +90,7 @@ var floors = []floor{
 	// Its tests need nothing but go-cmp: who may come in is decided without Kubernetes.
 	{room: "/internal/identity", only: []string{module + "/internal/identity"}},
 	{room: "/internal/kubeapi", never: slices.Concat(light, []ban{{"it brings objects; what they mean is decided elsewhere", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge"}}})},
+	{room: "/internal/statedir", only: []string{"golang.org/x/sys"}},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
 	{room: "/internal/gather", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/status", never: slices.Concat(cloudless, serverless)},

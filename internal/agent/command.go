@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -205,7 +206,7 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	saved, err := disk{c.StateDir}.read(enforcedFile)
+	saved, err := disk{statedir.Dir(c.StateDir)}.read(enforcedFile)
 	if err != nil {
 		return err
 	}
@@ -262,7 +263,7 @@ func (c *command) newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Say what is enforced, since when and why, and what is wrong", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := gatherStatus(disk{c.StateDir})
+			s, err := gatherStatus(disk{statedir.Dir(c.StateDir)})
 			if err != nil {
 				return err
 			}
@@ -404,8 +405,8 @@ func (c *command) newUninstall() *cobra.Command {
 	return &cobra.Command{
 		Use: "uninstall", Short: "Enforce nothing any more: take away the table and the saved state", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := disk{c.StateDir}
-			unlock, err := d.lock()
+			d := disk{statedir.Dir(c.StateDir)}
+			unlock, err := d.Lock()
 			if errors.Is(err, fs.ErrNotExist) {
 				unlock, err = func() {}, nil
 			}
@@ -417,7 +418,7 @@ func (c *command) newUninstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := d.remove(enforcedFile, candidateFile, statusFile, enforcedFile+".new", candidateFile+".new", statusFile+".new", lockFile); err != nil {
+			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile), d.Unlock()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "table inet ringfence and the state in %s are gone: everything passes\n", filepath.Clean(c.StateDir))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -39,11 +40,11 @@ func newAgent(cfg *Config, c clock.WithTicker, log *slog.Logger) (*agent, func()
 	if err != nil {
 		return nil, nil, err
 	}
-	d := disk{cfg.StateDir}
-	if err := d.make(); err != nil {
+	d := disk{statedir.Dir(cfg.StateDir)}
+	if err := d.Make(); err != nil {
 		return nil, nil, err
 	}
-	unlock, err := d.lock()
+	unlock, err := d.Lock()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +138,7 @@ type follower struct {
 // start recovers what was enforced; if it cannot, that is tried again.
 func (f *follower) start() {
 	f.turn.apply, f.due = true, true
-	f.host.log.Info("started", "host", f.source.host, "manifests", f.source.dir, "state", f.host.disk.dir)
+	f.host.log.Info("started", "host", f.source.host, "manifests", f.source.dir, "state", f.host.disk.Dir)
 	if err := f.host.recover(); err != nil {
 		f.host.log.Error("cannot recover what was enforced", "problem", err)
 		f.applying = err

@@ -63,7 +63,7 @@ func (h *host) move(o *Order) error {
 		return err
 	}
 	if err := h.kernel.Move(next.compiler.Needs(moves), moves); err != nil {
-		return errors.Join(err, h.disk.remove(candidateFile))
+		return errors.Join(err, h.disk.Remove(candidateFile))
 	}
 	before := h.current.version
 	h.current, h.saved = &next, &r
@@ -92,7 +92,7 @@ func (h *host) save() error {
 	if err := h.disk.write(enforcedFile, h.saved); err != nil {
 		return err
 	}
-	return h.disk.remove(candidateFile)
+	return h.disk.Remove(candidateFile)
 }
 
 // sameButMembers reports whether two orders with the same version differ in

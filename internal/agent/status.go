@@ -82,7 +82,7 @@ type Status struct {
 func gatherStatus(d disk) (*Status, error) {
 	s := &Status{Drift: []string{}, Problems: []string{}}
 	var err error
-	if s.Running, err = d.locked(); err != nil {
+	if s.Running, err = d.Locked(); err != nil {
 		return nil, err
 	}
 	var r report
