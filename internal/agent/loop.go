@@ -228,7 +228,7 @@ func (f *follower) audit() {
 		err = f.host.auditUplinks()
 	}
 	if len(drift) > 0 {
-		f.drift = &driftReport{At: f.host.clock.Now(), What: drift, Repaired: err == nil}
+		f.drift = &driftReport{At: f.host.clock.Now(), What: words(drift), Repaired: err == nil}
 	}
 	if err != nil {
 		f.host.log.Error("cannot keep the table as it should be", "problem", err)

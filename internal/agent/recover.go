@@ -85,9 +85,10 @@ func (h *host) adopt(r *record, state apply.State) error {
 			if err != nil || len(drift) == 0 {
 				return err
 			}
+			return h.repair(drift)
 		}
 	}
-	return h.repair()
+	return h.repair(nil)
 }
 
 // clean deletes what l does not need.

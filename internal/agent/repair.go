@@ -4,27 +4,43 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
+	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
 )
 
 // drift is what the table has other than it should; while it is open, what
 // opens it is not told.
-func (h *host) drift(l *layout, state apply.State) ([]string, error) {
+func (h *host) drift(l *layout, state apply.State) ([]apply.Difference, error) {
 	if state.Trial != "" {
 		if state.Confirmed != l.version.Name {
-			return []string{"another version is confirmed: " + state.Confirmed}, nil
+			return []apply.Difference{{Kind: apply.OtherVersion, Name: state.Confirmed}}, nil
 		}
 		return nil, nil
 	}
 	drift, err := h.kernel.Drift(l.version)
 	// What once opened the host leads nowhere any more: the next change takes it away.
-	return slices.DeleteFunc(drift, func(d string) bool { return strings.HasPrefix(d, "chain v_"+openName+"_") }), err
+	return slices.DeleteFunc(drift, ofOpen), err
+}
+
+// words says differences to people.
+func words(list []apply.Difference) []string {
+	var out []string
+	for _, d := range list {
+		out = append(out, d.String())
+	}
+	return out
+}
+
+// ofOpen reports whether a difference is only what openVersion has left.
+func ofOpen(d apply.Difference) bool {
+	return d.Kind == apply.ForeignChain && slices.ContainsFunc(openVersion().Dispatch, func(n nft.Node) bool { return n.Name == d.Name })
 }
 
 // repair makes the table what it should be, with as little as helps.
-func (h *host) repair() error {
+//
+// Found is what is known to differ; nil if nobody has looked yet.
+func (h *host) repair(found []apply.Difference) error {
 	v := h.current.version
 	var failed []error
 	for _, first := range []func() error{
@@ -33,23 +49,26 @@ func (h *host) repair() error {
 		h.kernel.Uninstall, // nothing else helped: everything passes for a moment
 	} {
 		err := first()
-		if err == nil {
-			err = h.kernel.Repair(v, h.saved.Uplinks)
+		if err == nil && found == nil {
+			found, err = h.kernel.Drift(v)
 		}
 		if err == nil {
-			var drift []string
-			if drift, err = h.kernel.Drift(v); err == nil && len(drift) == 0 {
+			err = h.kernel.Repair(v, h.saved.Uplinks, found)
+		}
+		if err == nil {
+			if found, err = h.kernel.Drift(v); err == nil && len(found) == 0 {
 				return nil
 			}
-			err = errors.Join(err, fmt.Errorf("it still differs: %q", drift))
+			err = errors.Join(err, fmt.Errorf("it still differs: %q", found))
 		}
+		found = nil
 		failed = append(failed, err)
 	}
 	return fmt.Errorf("cannot repair the table: %w", errors.Join(failed...))
 }
 
 // check looks for drift and repairs it, and says what it found.
-func (h *host) check() ([]string, error) {
+func (h *host) check() ([]apply.Difference, error) {
 	if h.current == nil || h.trial != nil {
 		return nil, nil
 	}
@@ -67,21 +86,20 @@ func (h *host) check() ([]string, error) {
 	if err != nil || now.Trial != state.Trial || now.Confirmed != state.Confirmed {
 		return led, err
 	}
-	drift = append(led, drift...)
-	if !slices.ContainsFunc(drift, func(d string) bool { return !strings.HasSuffix(d, " is not ours") }) {
+	if !slices.ContainsFunc(drift, func(d apply.Difference) bool { return !d.Foreign() }) {
 		// Classes that members have left are no drift, and no packet gets there.
 		left, err := h.swept(state)
 		if err != nil || len(left) == 0 {
-			return nil, err
+			return led, err
 		}
 	}
-	h.log.Warn("somebody changed our table: repairing it", "drift", drift)
-	return drift, h.repair()
+	h.log.Warn("somebody changed our table: repairing it", "drift", words(drift))
+	return append(led, drift...), h.repair(drift)
 }
 
 // lead makes packets take the version in force again if they are led elsewhere:
 // the one repair that is worth making before the whole table is compared.
-func (h *host) lead(state apply.State) ([]string, apply.State) {
+func (h *host) lead(state apply.State) ([]apply.Difference, apply.State) {
 	name := h.current.version.Name
 	if state.Confirmed == name || state.Trial != "" {
 		return nil, state
@@ -96,17 +114,14 @@ func (h *host) lead(state apply.State) ([]string, apply.State) {
 		h.log.Debug("cannot lead packets back: the whole table is compared", "problem", err)
 		return nil, state
 	}
-	led := "no version was in force"
-	if state.Confirmed != "" {
-		led = "version " + state.Confirmed + " was in force"
-	}
+	led := apply.Difference{Kind: apply.OtherVersion, Name: state.Confirmed}
 	state.Confirmed = name
-	h.log.Warn("somebody changed our table: packets take the rules again", "drift", led)
-	return []string{led}, state
+	h.log.Warn("somebody changed our table: packets take the rules again", "drift", led.String())
+	return []apply.Difference{led}, state
 }
 
 // swept returns the drift that is left after what is too much was deleted.
-func (h *host) swept(state apply.State) ([]string, error) {
+func (h *host) swept(state apply.State) ([]apply.Difference, error) {
 	if err := h.clean(h.current, state); err != nil {
 		h.log.Debug("cannot clean up", "problem", err)
 	}

@@ -150,7 +150,7 @@ func (s *Status) kernel(saved *record) error {
 	if err != nil {
 		return err
 	}
-	s.Drift = append(s.Drift, drift...)
+	s.Drift = append(s.Drift, words(drift)...)
 	if state.Confirmed == "" {
 		return nil
 	}

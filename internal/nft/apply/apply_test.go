@@ -310,10 +310,11 @@ func TestDrift(t *testing.T) {
 		st.wantNoDrift(v)
 		edit()
 		st.witness.flush()
-		if drift, err := st.kernel.Drift(v); err != nil || len(drift) != 1 {
+		drift, err := st.kernel.Drift(v)
+		if err != nil || len(drift) != 1 {
 			t.Errorf("%s: drift %q, %v; want one line", name, drift, err)
 		}
-		st.check(st.kernel.Repair(v, []string{uplink}))
+		st.check(st.kernel.Repair(v, []string{uplink}, drift))
 		st.wantNoDrift(v)
 		st.wantPasses(name+" repaired", true, false)
 	}

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,19 +14,74 @@ import (
 	"ringfence.dev/ringfence/internal/nft"
 )
 
+// A DifferenceKind says in what way something in the table is not what it
+// should be.
+type DifferenceKind uint8
+
+// The kinds of differences.
+const (
+	// NoTable is all that is said if there is no table at all.
+	NoTable DifferenceKind = iota
+	// MissingMap, OtherElements and OtherRules are about what ought to be there;
+	// a chain that is missing has other rules.
+	MissingMap
+	OtherElements
+	OtherRules
+	// ForeignChain and ForeignSet are what nothing needs.
+	ForeignChain
+	ForeignSet
+	// OtherVersion is the version to which packets are led; empty for none.
+	OtherVersion
+)
+
+// A Difference is one thing in the table that is not what was laid out.
+type Difference struct {
+	Kind DifferenceKind
+	// Name is that of the map, the chain, the set or the version.
+	Name string
+}
+
+// Foreign reports whether the difference is only something too much, where no
+// packet gets.
+func (d Difference) Foreign() bool { return d.Kind == ForeignChain || d.Kind == ForeignSet }
+
+// String says the difference in words.
+func (d Difference) String() string {
+	switch d.Kind {
+	case NoTable:
+		return "there is no table " + nft.TableName
+	case MissingMap:
+		return "map " + d.Name + " is missing"
+	case OtherElements:
+		return "map " + d.Name + " has other elements"
+	case OtherRules:
+		return "chain " + d.Name + " has other rules"
+	case ForeignChain:
+		return "chain " + d.Name + " is not ours"
+	case ForeignSet:
+		return "set " + d.Name + " is not ours"
+	case OtherVersion:
+		if d.Name == "" {
+			return "no version is confirmed"
+		}
+		return "another version is confirmed: " + d.Name
+	}
+	return fmt.Sprintf("difference %d of %s", d.Kind, d.Name)
+}
+
 // Drift says in what the table differs from one that has v confirmed, with
 // nothing on trial and nothing left over. Empty means in nothing. Counters, the
 // set of uplinks and the rule that asks for a trial are not compared.
-func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
+func (k *Kernel) Drift(v *nft.Version) ([]Difference, error) {
 	chains, sets, err := k.present()
 	if err != nil {
 		return nil, err
 	}
 	if len(chains) == 0 {
-		return []string{"there is no table " + nft.TableName}, nil
+		return []Difference{{Kind: NoTable}}, nil
 	}
 	delete(sets, nft.UplinkSet)
-	var out []string
+	var out []Difference
 	for _, n := range confirmed(v) {
 		delete(chains, n.Name)
 		different, err := k.nodeDrift(n, sets)
@@ -37,29 +91,29 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 		out = append(out, different...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(chains)) {
-		out = append(out, "chain "+name+" is not ours")
+		out = append(out, Difference{ForeignChain, name})
 	}
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		out = append(out, "set "+name+" is not ours")
+		out = append(out, Difference{ForeignSet, name})
 	}
 	return out, nil
 }
 
-func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]string, error) {
-	var out []string
+func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]Difference, error) {
+	var out []Difference
 	for i := range n.Maps {
 		m := &n.Maps[i]
 		if !sets[m.Name] {
-			out = append(out, "map "+m.Name+" is missing")
+			out = append(out, Difference{MissingMap, m.Name})
 			continue
 		}
 		delete(sets, m.Name)
-		same, err := k.sameElements(m)
+		c, err := k.compare(m)
 		if err != nil {
 			return nil, err
 		}
-		if !same {
-			out = append(out, "map "+m.Name+" has other elements")
+		if !c.same() {
+			out = append(out, Difference{OtherElements, m.Name})
 		}
 	}
 	live, err := k.conn.GetRules(k.table, k.chain(n.Name))
@@ -72,7 +126,7 @@ func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]string, error) 
 		}
 	}
 	if !slices.EqualFunc(live, n.Rules, func(l *nftables.Rule, r nft.Rule) bool { return sameRule(l.Exprs, expressions(r)) }) {
-		out = append(out, "chain "+n.Name+" has other rules")
+		out = append(out, Difference{OtherRules, n.Name})
 	}
 	return out, nil
 }
@@ -96,24 +150,6 @@ func normal(e expr.Any) expr.Any {
 		return &expr.Objref{Type: e.Type, Name: string(bytes.TrimRight([]byte(e.Name), "\x00"))}
 	}
 	return e
-}
-
-func (k *Kernel) sameElements(m *nft.Map) (bool, error) {
-	live, err := k.conn.GetSetElements(k.set(m))
-	if err != nil {
-		return false, fmt.Errorf("cannot read map %s: %w", m.Name, err)
-	}
-	want := make([]nftables.SetElement, 0, len(live))
-	for _, e := range m.Elements {
-		want = append(want, elements(m, e)...)
-	}
-	slices.SortFunc(live, compareElements)
-	slices.SortFunc(want, compareElements)
-	return slices.EqualFunc(live, want, func(a, b nftables.SetElement) bool { return compareElements(a, b) == 0 }), nil
-}
-
-func compareElements(a, b nftables.SetElement) int {
-	return cmp.Or(bytes.Compare(a.Key, b.Key), cmp.Compare(target(a), target(b)))
 }
 
 // target is where an element leads; empty for one that ends a range. The

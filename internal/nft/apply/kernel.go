@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
@@ -30,8 +31,10 @@ const (
 // A Kernel is the connection to the nftables of one network namespace: one
 // lasting socket. It is not safe for concurrent use.
 type Kernel struct {
-	conn  *nftables.Conn
-	table *nftables.Table
+	conn *nftables.Conn
+	// socket is what conn speaks through, for what the library cannot.
+	socket *netlink.Conn
+	table  *nftables.Table
 	// known are our chains as last seen, or made since; nil if never seen.
 	known    map[string]bool
 	nextID   uint32
@@ -47,7 +50,10 @@ func Open() (*Kernel, error) {
 }
 
 func (k *Kernel) dial() error {
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(enlarge))
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		k.socket = c
+		return enlarge(c)
+	}))
 	if err != nil {
 		return fmt.Errorf("cannot open a netlink socket to nftables: %w", err)
 	}

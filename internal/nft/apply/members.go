@@ -92,12 +92,12 @@ func (k *Kernel) verifyMap(m *nft.Map) error {
 			want += len(elements(m, e))
 		}
 	}
-	got, err := k.conn.GetSetElements(k.set(m))
-	if err != nil {
-		return fmt.Errorf("cannot count map %s: %w", m.Name, err)
+	got := 0
+	if err := k.each(m.Name, func() { got = 0 }, func(*liveElement) { got++ }); err != nil {
+		return err
 	}
-	if len(got) != want {
-		return fmt.Errorf("map %s has %d elements in the kernel, %d were sent: build it again", m.Name, len(got), want)
+	if got != want {
+		return fmt.Errorf("map %s has %d elements in the kernel, %d were sent: build it again", m.Name, got, want)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ const probeTable = nft.TableName + "-probe"
 // Probe asks the kernel for each thing that we need of it, in a table of its
 // own that is gone afterwards. An error says what is missing.
 func (k *Kernel) Probe() error {
-	p := &Kernel{conn: k.conn, table: &nftables.Table{Name: probeTable, Family: nftables.TableFamilyINet}}
+	p := &Kernel{conn: k.conn, socket: k.socket, table: &nftables.Table{Name: probeTable, Family: nftables.TableFamilyINet}}
 	p.conn.AddTable(p.table)
 	err := p.commit("make a table of family inet (the kernel needs CONFIG_NF_TABLES_INET, this process CAP_NET_ADMIN)")
 	if err == nil {
@@ -24,7 +24,7 @@ func (k *Kernel) Probe() error {
 		p.conn.DelTable(p.table)
 		err = errors.Join(err, p.commit("delete table "+probeTable))
 	}
-	k.conn = p.conn // another one if something was refused
+	k.conn, k.socket = p.conn, p.socket // another one if something was refused
 	return err
 }
 

@@ -10,27 +10,39 @@ import (
 	"ringfence.dev/ringfence/internal/nft"
 )
 
-// Repair makes the table again what Drift compares it with, node by node, each
-// in one transaction in which packets find the one state or the other. Only
-// what differs is touched; with the table gone everything is built anew, and
+// Repair makes the table again what Drift compares it with, where Drift found
+// it to differ: node by node, each in one transaction in which packets find the
+// one state or the other. With the table gone everything is built anew, and
 // confirmed last. A trial may end by it.
-func (k *Kernel) Repair(v *nft.Version, uplinks []string) error {
-	if err := k.Load(v, uplinks); err != nil {
-		return err
+func (k *Kernel) Repair(v *nft.Version, uplinks []string, found []Difference) error {
+	if slices.Contains(found, Difference{Kind: NoTable}) {
+		if err := k.Load(v, uplinks); err != nil {
+			return err
+		}
+		return k.Confirm(v.Name)
 	}
-	_, sets, err := k.present()
+	different := make(map[string]bool, len(found))
+	for _, d := range found {
+		different[d.Name] = true
+		if d.Kind == OtherVersion {
+			for _, side := range directions {
+				different[nft.Policy(side)] = true
+			}
+		}
+	}
+	chains, sets, err := k.present()
 	if err != nil {
 		return err
 	}
+	if err := k.foundation(chains, sets, uplinks); err != nil {
+		return err
+	}
 	for _, n := range confirmed(v) {
-		different, err := k.nodeDrift(n, sets)
-		if err != nil {
-			return err
-		}
-		if len(different) == 0 {
+		named := different[n.Name] || slices.ContainsFunc(n.Maps, func(m nft.Map) bool { return different[m.Name] })
+		if !named {
 			continue
 		}
-		if err := k.repairNode(n); err != nil {
+		if err := k.repairNode(n, sets); err != nil {
 			return err
 		}
 	}
@@ -52,18 +64,15 @@ func confirmed(v *nft.Version) []*nft.Node {
 }
 
 // repairNode makes a node of which parts may be there, and wrong.
-func (k *Kernel) repairNode(n *nft.Node) error {
+func (k *Kernel) repairNode(n *nft.Node, sets map[string]bool) error {
 	if n.Counted {
 		k.conn.AddObj(&nftables.NamedObj{Table: k.table, Name: n.Name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
-	}
-	_, sets, err := k.present()
-	if err != nil {
-		return err
 	}
 	for i := range n.Maps {
 		m := &n.Maps[i]
 		s := k.set(m)
-		if err := k.conn.AddSet(s, nil); err != nil {
+		err := k.conn.AddSet(s, nil)
+		if err != nil {
 			return fmt.Errorf("cannot make map %s: %w", m.Name, err)
 		}
 		if !sets[m.Name] {
@@ -88,53 +97,21 @@ func (k *Kernel) repairNode(n *nft.Node) error {
 // syncMap collects what turns the elements in the kernel into those of m. A
 // range that begins elsewhere is removed whole, and added whole.
 func (k *Kernel) syncMap(s *nftables.Set, m *nft.Map) error {
-	live, err := k.conn.GetSetElements(s)
+	c, err := k.compare(m)
 	if err != nil {
-		return fmt.Errorf("cannot read map %s: %w", m.Name, err)
+		return err
 	}
-	want := map[string]nftables.SetElement{}
-	for _, e := range m.Elements {
-		for _, raw := range elements(m, e) {
-			want[elementKey(raw)] = raw
-		}
-	}
-	var remove []nftables.SetElement
-	for _, e := range live {
-		id := elementKey(e)
-		if w, ok := want[id]; ok && target(w) == target(e) {
-			delete(want, id)
-			continue
-		}
-		remove = append(remove, nftables.SetElement{Key: e.Key, IntervalEnd: e.IntervalEnd})
-	}
-	for part := range slices.Chunk(remove, maxElements) {
+	for part := range slices.Chunk(c.extra, maxElements) {
 		if err := k.conn.SetDeleteElements(s, part); err != nil {
 			return fmt.Errorf("cannot remove from map %s: %w", m.Name, err)
 		}
 		k.messages++
 	}
-	var add []nftables.SetElement
-	for _, e := range m.Elements {
-		for _, raw := range elements(m, e) {
-			if _, ok := want[elementKey(raw)]; ok {
-				add = append(add, raw)
-			}
-		}
-	}
-	for part := range slices.Chunk(add, maxElements) {
+	for part := range slices.Chunk(c.missing(), maxElements) {
 		if err := k.conn.SetAddElements(s, part); err != nil {
 			return fmt.Errorf("cannot add to map %s: %w", m.Name, err)
 		}
 		k.messages++
 	}
 	return nil
-}
-
-// elementKey tells the elements of a map apart: a range may begin where
-// another ends.
-func elementKey(e nftables.SetElement) string {
-	if e.IntervalEnd {
-		return "e" + string(e.Key)
-	}
-	return "b" + string(e.Key)
 }
