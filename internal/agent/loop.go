@@ -244,7 +244,11 @@ func (f *follower) retry() {
 
 func (f *follower) reach(ctx context.Context) {
 	f.turn.retryAt = 0
+	before := f.host.current
 	err := f.host.reach(ctx, f.want)
+	if f.host.current != before {
+		debug.FreeOSMemory() // as after reading
+	}
 	switch {
 	case err == nil:
 		f.turn.backoff = 0

@@ -326,10 +326,12 @@ func TestLargeMaps(t *testing.T) {
 	const n = 20_000
 	members := &rules.Membership{}
 	var list []netip.Prefix
-	a := netip.MustParseAddr("10.0.0.0")
-	for range n {
-		list = append(list, netip.PrefixFrom(a, 32))
-		a = a.Next()
+	for _, text := range []string{"10.0.0.0", "2001:db8::"} {
+		a := netip.MustParseAddr(text)
+		for range n {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+			a = a.Next()
+		}
 	}
 	members.Set("db", list)
 	g := &rules.Group{Name: "g"}
@@ -347,6 +349,7 @@ func TestLargeMaps(t *testing.T) {
 	st.check(st.kernel.Build(v, []string{uplink}))
 	st.check(st.kernel.Confirm(v.Name))
 	st.wantNoDrift(v)
+	st.check(st.kernel.Verify(v))
 	if got := len(v.Dispatch[0].Maps[0].Elements); got != n {
 		t.Errorf("%d members laid out, want %d", got, n)
 	}

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	// maxElements is how many elements go into one message: beyond 64 KiB, some
-	// 4,000 elements, the library loses the rest silently.
+	// maxElements and maxBytes bound one message: beyond 64 KiB, some 800 elements
+	// with long addresses and names, the library loses the rest silently.
 	maxElements = 1_000
+	maxBytes    = 60_000
 	// maxMessages and maxBatch bound one transaction: every message is answered
 	// by up to 2 KiB in the receive buffer, and all are sent at once.
 	maxMessages = 4_000

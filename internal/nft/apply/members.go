@@ -2,41 +2,67 @@ package apply
 
 import (
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"ringfence.dev/ringfence/internal/nft"
 )
 
-// addElements collects elements, at most maxElements a message.
+// addElements collects elements of m, as many a message as fit.
 func (k *Kernel) addElements(s *nftables.Set, m *nft.Map, list []nft.Element, timeout time.Duration) error {
+	return k.send(s, func(yield func(nftables.SetElement) bool) {
+		for _, e := range list {
+			for _, raw := range elements(m, e) {
+				raw.Timeout = timeout
+				if !yield(raw) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// send collects elements to be added, as many a message as fit.
+func (k *Kernel) send(s *nftables.Set, list iter.Seq[nftables.SetElement]) error {
 	var part []nftables.SetElement
+	bytes := 0
 	send := func() error {
 		k.messages, k.elements = k.messages+1, k.elements+len(part)
 		err := k.conn.SetAddElements(s, part)
-		part = part[:0]
+		part, bytes = part[:0], 0
 		if err != nil {
-			return fmt.Errorf("cannot add to map %s: %w", m.Name, err)
+			return fmt.Errorf("cannot add to map %s: %w", s.Name, err)
 		}
 		return nil
 	}
-	for _, e := range list {
-		for _, raw := range elements(m, e) {
-			raw.Timeout = timeout
-			part = append(part, raw)
-		}
-		if len(part) >= maxElements-1 { // a range may be two
+	for e := range list {
+		size := wireSize(e)
+		if len(part) == maxElements || bytes+size > maxBytes {
 			if err := send(); err != nil {
 				return err
 			}
 		}
+		part, bytes = append(part, e), bytes+size
 	}
 	if len(part) == 0 {
 		return nil
 	}
 	return send()
+}
+
+// wireSize is how many bytes of a message an element takes at most.
+func wireSize(e nftables.SetElement) int {
+	const header, align, timeoutSize = unix.SizeofNlAttr, unix.NLA_ALIGNTO, 8
+	size := 2*header + len(e.Key) + align                  // key
+	size += header + header + align + header + timeoutSize // element, flags, timeout
+	if e.VerdictData != nil {
+		size += 2*header + header + align + header + len(e.VerdictData.Chain) + align
+	}
+	return size
 }
 
 // Move changes members in one transaction, after one that builds those of the

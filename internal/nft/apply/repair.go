@@ -107,11 +107,5 @@ func (k *Kernel) syncMap(s *nftables.Set, m *nft.Map) error {
 		}
 		k.messages++
 	}
-	for part := range slices.Chunk(c.missing(), maxElements) {
-		if err := k.conn.SetAddElements(s, part); err != nil {
-			return fmt.Errorf("cannot add to map %s: %w", m.Name, err)
-		}
-		k.messages++
-	}
-	return nil
+	return k.send(s, slices.Values(c.missing()))
 }
