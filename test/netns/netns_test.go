@@ -140,6 +140,46 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// TestOverlay connects pods of two nodes: through a tunnel, by a node's port,
+// and to the outside with the node's address.
+func TestOverlay(t *testing.T) {
+	l := newLab(t)
+	lan := l.Switch("lan")
+	client := l.Machine("client")
+	client.Plug(lan, "eth0", prefixes("192.168.0.9/24")...)
+	nodes, pods := map[string]*netns.Machine{}, map[string]*netns.Machine{}
+	for _, n := range []struct{ name, other string }{{"2", "3"}, {"3", "2"}} {
+		node, pod := l.Machine("node-"+n.name), l.Machine("pod-"+n.name)
+		nodes[n.name], pods[n.name] = node, pod
+		node.Plug(lan, "eth0", prefixes("192.168.0.1"+n.name+"/24")...)
+		node.Forward()
+		pod.Behind(node, "pod", netip.MustParseAddr("172.20."+n.name+".2"))
+		node.Tunnel(netns.VXLAN{
+			Name: "flannel.1", Port: 8472,
+			Local: netip.MustParseAddr("192.168.0.1" + n.name), Remote: netip.MustParseAddr("192.168.0.1" + n.other),
+			Address: netip.MustParseAddr("172.20." + n.name + ".0"), Peer: netip.MustParseAddr("172.20." + n.other + ".0"), Far: prefixes("172.20." + n.other + ".0/24")[0],
+		})
+		node.Masquerade(netip.MustParsePrefix("172.20.0.0/16"), "eth0")
+		node.NodePort(30080, netip.MustParseAddrPort("172.20."+n.name+".2:8080"))
+	}
+	built(t, l)
+	echo(t, pods["3"], netip.MustParseAddrPort("172.20.3.2:8080"))
+	echo(t, client, netip.MustParseAddrPort("192.168.0.9:80"))
+	for _, tc := range []struct {
+		reason   string
+		from     *netns.Machine
+		to, want string
+	}{
+		{"pods keep their addresses in the tunnel", pods["2"], "172.20.3.2:8080", "172.20.2.2"},
+		{"a node's port leads to its pod", client, "192.168.0.13:30080", "192.168.0.9"},
+		{"outside, a pod has its node's address", pods["2"], "192.168.0.9:80", "192.168.0.12"},
+	} {
+		if got := ask(t, tc.from, netip.MustParseAddrPort(tc.to)); got != tc.want {
+			t.Errorf("%s: %s sees %s, want %s", tc.reason, tc.to, got, tc.want)
+		}
+	}
+}
+
 // TestProcess runs programs on a machine, which must end with the lab.
 func TestProcess(t *testing.T) {
 	l := newLab(t)
