@@ -97,6 +97,7 @@ var floors = []floor{
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
 	{room: "/hack/demo", never: slices.Concat(cloudless, serverless)},
+	{room: "/test/netns", only: []string{module + "/test/netns", "github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher", "golang.org/x"}},
 	{room: "/test/scale", only: []string{}, tests: []string{"golang.org/x/sync", "k8s.io", "sigs.k8s.io/controller-runtime", module + "/api", module + "/internal/convert"}},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: cloudless},
