@@ -76,6 +76,7 @@ func (h *host) check() ([]apply.Difference, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.open = state.Trial == openName
 	led, state := h.lead(state)
 	drift, err := h.drift(h.current, state)
 	if err != nil || len(drift) == 0 {
