@@ -20,7 +20,7 @@ import (
 var (
 	program = flag.String("bench.agent", "", "the ringfence-agent to measure; nothing is measured without")
 	rounds  = flag.Int("bench.rounds", 5, "how often each figure is taken; its median counts")
-	only    = flag.String("bench.only", "", "parts to take, separated by commas: tcp, udp, load, move, agent; all without")
+	only    = flag.String("bench.only", "", "parts to take, separated by commas: udp, walk, tcp, load, move, agent; all without")
 )
 
 // A report is the figures of one run.
@@ -40,7 +40,7 @@ func TestBounds(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		take func(*report)
-	}{{"udp", udp}, {"tcp", tcp}, {"load", load}, {"move", move}, {"agent", agent}} {
+	}{{"udp", udp}, {"walk", walk}, {"tcp", tcp}, {"load", load}, {"move", move}, {"agent", agent}} {
 		if *only == "" || slices.Contains(strings.Split(*only, ","), part.name) {
 			part.take(r)
 		}
@@ -51,7 +51,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// atMost and atLeast add a figure with its bound, note one that has none.
+// atMost and atLeast add a figure with its bound, notef one that has none.
 func (r *report) atMost(what string, figure, bound float64, unit string) {
 	r.add(what, figure, "at most", bound, unit, figure <= bound)
 }
@@ -70,7 +70,7 @@ func (r *report) add(what string, figure float64, side string, bound float64, un
 	r.Logf("%s: %.4g%s (%s %.4g%s): %s", what, figure, unit, side, bound, unit, answer)
 }
 
-func (r *report) note(what, format string, args ...any) {
+func (r *report) notef(what, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	r.lines = append(r.lines, fmt.Sprintf("%s\t%s\t\t", what, line))
 	r.Logf("%s: %s", what, line)

@@ -45,8 +45,8 @@ func load(r *report) {
 		ours, theirs = append(ours, cpu), append(theirs, nftCPU)
 	}
 	r.atMost("load 65,000 members, CPU, of nft -f", median(cpus), 0.7, "")
-	r.note("the same: by the clock, of nft -f; CPU ours; nft -f", "%.2f; %v; %v", median(walls), median(ours).Round(time.Millisecond), median(theirs).Round(time.Millisecond))
-	r.note("count check beside it, CPU, of nft -f", "%.2f", median(counts))
+	r.notef("the same: by the clock, of nft -f; CPU ours; nft -f", "%.2f; %v; %v", median(walls), median(ours).Round(time.Millisecond), median(theirs).Round(time.Millisecond))
+	r.notef("count check beside it, CPU, of nft -f", "%.2f", median(counts))
 }
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
@@ -81,7 +81,7 @@ func move(r *report) {
 	r.atMost("one member leaves 65,000, CPU", median(remove), 5, " ms")
 	r.atMost("one member joins and leaves, CPU, of nft -f", median(one), 0.5, "")
 	r.atMost("100 members join in one transaction, of one", median(hundred), 2, "x")
-	r.note("100 members leave in one transaction, of one; nft -f adds one", "%.2fx; %.1f ms", median(less), median(theirs))
+	r.notef("100 members leave in one transaction, of one; nft -f adds one", "%.2fx; %.1f ms", median(less), median(theirs))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -51,38 +51,55 @@ func (r *report) many(n int) *nft.Version {
 	return r.version(g, lists, members(n))
 }
 
-// flat is n rules of one CIDR and port each: four ports for each CIDR.
-func (r *report) flat(n int) *nft.Version {
+// A flat list is n rules of one CIDR and one port each, the last of which lets
+// in what is measured. In a wide one all CIDRs hold the sender, as those of a
+// VPC do, and the ports differ; else the CIDRs differ, four rules each.
+type flat struct {
+	rules int
+	wide  bool
+}
+
+func (f flat) at(i int) (netip.Prefix, int) {
+	if i == f.rules-1 {
+		return wires.Prefix, port
+	}
+	if f.wide {
+		return []netip.Prefix{wires.Prefix, netip.MustParsePrefix("198.16.0.0/14"), netip.MustParsePrefix("198.16.0.0/13"), netip.MustParsePrefix("198.0.0.0/9")}[i%4], 10_000 + i
+	}
+	return netip.PrefixFrom(number("11.0.0.0", i/4<<8), 25), 10_000 + i%4
+}
+
+func (r *report) flat(f flat) *nft.Version {
 	r.Helper()
 	g := &rules.Group{Name: "g"}
-	for i := range n - 1 {
-		g.Ingress = append(g.Ingress, accept(rules.UDP, 10_000+i%4, cidr(flatPeer(i))))
+	for i := range f.rules {
+		peer, port := f.at(i)
+		g.Ingress = append(g.Ingress, accept(rules.UDP, port, cidr(peer)))
 	}
-	g.Ingress = append(g.Ingress, accept(rules.UDP, port, wires))
 	return r.version(g, nil, nil)
 }
 
-func flatPeer(i int) netip.Prefix { return netip.PrefixFrom(number("11.0.0.0", i/4<<8), 25) }
-
-// flatText is the same as one chain that is walked.
-func flatText(n int) string {
+// text is the same as one chain that is walked, and counts as ours does.
+func (f flat) text() string {
 	var w strings.Builder
 	w.WriteString("table inet linear {\n chain in {\n type filter hook prerouting priority -160; policy accept;\n")
-	for i := range n - 1 {
-		fmt.Fprintf(&w, "  ip saddr %s udp dport %d accept\n", flatPeer(i), 10_000+i%4)
+	for i := range f.rules {
+		peer, port := f.at(i)
+		fmt.Fprintf(&w, "  ip saddr %s udp dport %d counter accept\n", peer, port)
 	}
-	fmt.Fprintf(&w, "  ip saddr %s udp dport %d accept\n  udp dport %d drop\n }\n}\n", wires.Prefix, port, port)
+	w.WriteString("  counter drop\n }\n}\n")
 	return w.String()
 }
 
-// flatTables is the same for iptables-restore.
-func flatTables(n int) string {
+// tables is the same for iptables-restore.
+func (f flat) tables() string {
 	var w strings.Builder
 	w.WriteString("*filter\n:INPUT ACCEPT [0:0]\n")
-	for i := range n - 1 {
-		fmt.Fprintf(&w, "-A INPUT -s %s -p udp --dport %d -j ACCEPT\n", flatPeer(i), 10_000+i%4)
+	for i := range f.rules {
+		peer, port := f.at(i)
+		fmt.Fprintf(&w, "-A INPUT -s %s -p udp --dport %d -j ACCEPT\n", peer, port)
 	}
-	fmt.Fprintf(&w, "-A INPUT -s %s -p udp --dport %d -j ACCEPT\n-A INPUT -p udp --dport %d -j DROP\nCOMMIT\n", wires.Prefix, port, port)
+	w.WriteString("-A INPUT -j DROP\nCOMMIT\n")
 	return w.String()
 }
 

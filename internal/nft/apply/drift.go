@@ -39,6 +39,9 @@ type Difference struct {
 	Kind DifferenceKind
 	// Name is that of the map, the chain, the set or the version.
 	Name string
+	// elements is what Drift read of a map, for Repair: to read it again may take
+	// longer than all else.
+	elements *comparison
 }
 
 // Foreign reports whether the difference is only something too much, where no
@@ -91,10 +94,10 @@ func (k *Kernel) Drift(v *nft.Version) ([]Difference, error) {
 		out = append(out, different...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(chains)) {
-		out = append(out, Difference{ForeignChain, name})
+		out = append(out, Difference{Kind: ForeignChain, Name: name})
 	}
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		out = append(out, Difference{ForeignSet, name})
+		out = append(out, Difference{Kind: ForeignSet, Name: name})
 	}
 	return out, nil
 }
@@ -104,7 +107,7 @@ func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]Difference, err
 	for i := range n.Maps {
 		m := &n.Maps[i]
 		if !sets[m.Name] {
-			out = append(out, Difference{MissingMap, m.Name})
+			out = append(out, Difference{Kind: MissingMap, Name: m.Name})
 			continue
 		}
 		delete(sets, m.Name)
@@ -113,7 +116,7 @@ func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]Difference, err
 			return nil, err
 		}
 		if !c.same() {
-			out = append(out, Difference{OtherElements, m.Name})
+			out = append(out, Difference{OtherElements, m.Name, c})
 		}
 	}
 	live, err := k.conn.GetRules(k.table, k.chain(n.Name))
@@ -126,7 +129,7 @@ func (k *Kernel) nodeDrift(n *nft.Node, sets map[string]bool) ([]Difference, err
 		}
 	}
 	if !slices.EqualFunc(live, n.Rules, func(l *nftables.Rule, r nft.Rule) bool { return sameRule(l.Exprs, expressions(r)) }) {
-		out = append(out, Difference{OtherRules, n.Name})
+		out = append(out, Difference{Kind: OtherRules, Name: n.Name})
 	}
 	return out, nil
 }

@@ -21,12 +21,12 @@ func (k *Kernel) Repair(v *nft.Version, uplinks []string, found []Difference) er
 		}
 		return k.Confirm(v.Name)
 	}
-	different := make(map[string]bool, len(found))
+	different := make(map[string]*comparison, len(found))
 	for _, d := range found {
-		different[d.Name] = true
+		different[d.Name] = d.elements
 		if d.Kind == OtherVersion {
 			for _, side := range directions {
-				different[nft.Policy(side)] = true
+				different[nft.Policy(side)] = nil
 			}
 		}
 	}
@@ -38,11 +38,11 @@ func (k *Kernel) Repair(v *nft.Version, uplinks []string, found []Difference) er
 		return err
 	}
 	for _, n := range confirmed(v) {
-		named := different[n.Name] || slices.ContainsFunc(n.Maps, func(m nft.Map) bool { return different[m.Name] })
-		if !named {
+		named := func(name string) bool { _, ok := different[name]; return ok }
+		if !named(n.Name) && !slices.ContainsFunc(n.Maps, func(m nft.Map) bool { return named(m.Name) }) {
 			continue
 		}
-		if err := k.repairNode(n, sets); err != nil {
+		if err := k.repairNode(n, sets, different); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func confirmed(v *nft.Version) []*nft.Node {
 }
 
 // repairNode makes a node of which parts may be there, and wrong.
-func (k *Kernel) repairNode(n *nft.Node, sets map[string]bool) error {
+func (k *Kernel) repairNode(n *nft.Node, sets map[string]bool, read map[string]*comparison) error {
 	if n.Counted {
 		k.conn.AddObj(&nftables.NamedObj{Table: k.table, Name: n.Name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
 	}
@@ -78,7 +78,7 @@ func (k *Kernel) repairNode(n *nft.Node, sets map[string]bool) error {
 		if !sets[m.Name] {
 			err = k.addElements(s, m, m.Elements, 0)
 		} else {
-			err = k.syncMap(s, m)
+			err = k.syncMap(s, m, read[m.Name])
 		}
 		if err != nil {
 			return err
@@ -95,11 +95,14 @@ func (k *Kernel) repairNode(n *nft.Node, sets map[string]bool) error {
 }
 
 // syncMap collects what turns the elements in the kernel into those of m. A
-// range that begins elsewhere is removed whole, and added whole.
-func (k *Kernel) syncMap(s *nftables.Set, m *nft.Map) error {
-	c, err := k.compare(m)
-	if err != nil {
-		return err
+// range that begins elsewhere is removed whole, and added whole. What is there
+// is read if c, what was read before, is nil.
+func (k *Kernel) syncMap(s *nftables.Set, m *nft.Map, c *comparison) error {
+	if c == nil {
+		var err error
+		if c, err = k.compare(m); err != nil {
+			return err
+		}
 	}
 	for part := range slices.Chunk(c.extra, maxElements) {
 		if err := k.conn.SetDeleteElements(s, part); err != nil {

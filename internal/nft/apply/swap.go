@@ -63,7 +63,7 @@ func (k *Kernel) syncMembers(v *nft.Version, was map[string]bool) error {
 		if !was[n.Name] {
 			continue
 		}
-		if err := k.syncMap(k.set(&n.Maps[0]), &n.Maps[0]); err != nil {
+		if err := k.syncMap(k.set(&n.Maps[0]), &n.Maps[0], nil); err != nil {
 			return err
 		}
 	}
