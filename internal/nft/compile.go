@@ -47,6 +47,9 @@ type Compiler struct {
 	leaves  map[string]*Node // by name
 	nodes   map[string]*Node // by name
 	classes map[place]bool
+	// crowds are the chains of the classes whose members are in sets, by direction
+	// and family; empty where no group matters.
+	crowds [2][2]string
 }
 
 // A place is a branch where it stands: what a port is depends on the protocol,
@@ -78,6 +81,14 @@ func New(in Input) (*Compiler, error) {
 			return nil, fmt.Errorf("cannot lay out the rules for the kernel: %w", err)
 		}
 	}
+	for _, d := range sides {
+		for space := range families {
+			var err error
+			if c.crowds[d][space], err = c.crowd(d, flowset.Space(space)); err != nil {
+				return nil, err
+			}
+		}
+	}
 	c.version = in.fingerprint()
 	c.base = c.baseChains()
 	return c, nil
@@ -85,8 +96,9 @@ func New(in Input) (*Compiler, error) {
 
 // fingerprint names a version by everything that decides but the members.
 func (in *Input) fingerprint() string {
+	const shape = 2 // of what depends on members
 	var h strings.Builder
-	fmt.Fprintf(&h, "%d %q %t\n", in.Ruleset.Type, in.Ruleset.InnerAccess, in.Observe)
+	fmt.Fprintf(&h, "%d %d %q %t\n", shape, in.Ruleset.Type, in.Ruleset.InnerAccess, in.Observe)
 	for _, d := range sides {
 		for _, r := range in.Ruleset.Rules(d) {
 			fmt.Fprintf(&h, "%s %v\n", ruleText(&r), r.Prefixes)
@@ -210,6 +222,8 @@ func (n *Node) targets() []string {
 			out = append(out, r.Chain)
 		case GotoKnown:
 			out = append(out, r.Chain)
+		case GotoIn:
+			out = append(out, r.Chain)
 		case GotoFamily:
 			out = append(out, r.Chain)
 		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptProtocol, JumpRelated, Count, CountAccept, Drop, Log, Lookup:
@@ -288,7 +302,8 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		}
 		ranges.Elements = append(ranges.Elements, Element{span, target})
 	}
-	members := Map{Name: n.Name + "_members", Key: key}
+	members := Map{Name: n.Name + membersSuffix, Key: key, Set: true}
+	others := Map{Name: n.Name + othersSuffix, Key: key}
 	for len(list) > 0 {
 		addr := list[0].addr
 		var groups []int
@@ -299,18 +314,68 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		if err != nil {
 			return n, err
 		}
-		members.Elements = append(members.Elements, e)
+		if e.Goto == c.crowds[d][s] {
+			members.Elements = append(members.Elements, e)
+		} else {
+			others.Elements = append(others.Elements, e)
+		}
 	}
-	n.Maps = []Map{members, ranges}
-	n.Rules = []Rule{Lookup{key, members.Name}, Lookup{key, ranges.Name}, Goto{fallback}}
+	n.Maps = []Map{members, ranges, others}
+	if crowd := c.crowds[d][s]; crowd != "" {
+		n.Rules = []Rule{GotoIn{key, members.Name, crowd}, Lookup{key, others.Name}}
+	}
+	n.Rules = append(n.Rules, Lookup{key, ranges.Name}, Goto{fallback})
 	return n, nil
+}
+
+// What the names of the maps of members end in.
+const (
+	membersSuffix = "_members"
+	othersSuffix  = "_others"
+)
+
+// crowd returns the chain of the class that most members are likely to have:
+// those of one group, outside the ranges that rules tell apart. They are kept in
+// a set. In a verdict map each of them would be looked at by the kernel whenever
+// another is added. It is a guess from the rules alone, since a version does not
+// change with its members; where it is wrong, only speed is lost.
+func (c *Compiler) crowd(d rules.Direction, s flowset.Space) (string, error) {
+	groups := c.sides[d].Groups()
+	if len(groups) == 0 {
+		return "", nil
+	}
+	likely := 0 // the first, unless hosts wear one
+	for i, name := range groups {
+		if slices.Contains(c.in.Ruleset.InnerAccess, name) {
+			likely = i
+			break
+		}
+	}
+	spans, kids := c.sides[d].Ranges(s)
+	at := spans[slices.Index(kids, mostFrequent(kids))].First
+	addr := at.In6()
+	if s == flowset.IPv4 {
+		addr = at.In4()
+	}
+	branch, err := c.sides[d].Of(addr, []int{likely})
+	if err != nil {
+		return "", fmt.Errorf("cannot lay out the rules for members of %s: %w", groups[likely], err)
+	}
+	return c.class(d, s, branch)
 }
 
 // Groups returns the groups on whose members a direction depends, sorted.
 func (c *Compiler) Groups(d rules.Direction) []string { return c.sides[d].Groups() }
 
-func (c *Compiler) memberMap(d rules.Direction, a netip.Addr) string {
-	return DispatchChain(c.version, d, families[flowset.SpaceOf(a)]) + "_members"
+// membership returns the move that takes an address into the map for a class, or
+// out of it; false for no class.
+func (c *Compiler) membership(d rules.Direction, a netip.Addr, class string) (Move, bool) {
+	space := flowset.SpaceOf(a)
+	m := Move{Map: DispatchChain(c.version, d, families[space]) + othersSuffix, Key: peerKey(d, space), Address: flowset.AddrFrom(a)}
+	if class == c.crowds[d][space] {
+		m.Map, m.Set = DispatchChain(c.version, d, families[space])+membersSuffix, true
+	}
+	return m, class != ""
 }
 
 // member returns the element of an address that these groups hold: indexes of
@@ -339,20 +404,39 @@ func (c *Compiler) Moves(changes []Change) ([]Move, error) {
 	var out []Move
 	for i := range changes {
 		for _, d := range sides {
-			m := Move{Map: c.memberMap(d, changes[i].Address), Key: peerKey(d, flowset.SpaceOf(changes[i].Address)), Address: flowset.AddrFrom(changes[i].Address)}
-			var err error
-			if m.From, err = c.targetOf(d, changes[i].Address, changes[i].Before); err != nil {
+			from, err := c.targetOf(d, changes[i].Address, changes[i].Before)
+			if err != nil {
 				return nil, err
 			}
-			if m.To, err = c.targetOf(d, changes[i].Address, changes[i].After); err != nil {
+			to, err := c.targetOf(d, changes[i].Address, changes[i].After)
+			if err != nil {
 				return nil, err
 			}
-			if m.From != m.To {
-				out = append(out, m)
+			if from != to {
+				out = append(out, c.moves(d, changes[i].Address, from, to)...)
 			}
 		}
 	}
 	return out, nil
+}
+
+// moves returns the one or two moves between two classes.
+func (c *Compiler) moves(d rules.Direction, a netip.Addr, from, to string) []Move {
+	var out []Move
+	leave, left := c.membership(d, a, from)
+	join, joined := c.membership(d, a, to)
+	leave.From, join.To = from, to
+	if left && joined && leave.Map == join.Map {
+		leave.To = to
+		return []Move{leave}
+	}
+	if left {
+		out = append(out, leave)
+	}
+	if joined {
+		out = append(out, join)
+	}
+	return out
 }
 
 // targetOf returns where an address that these groups hold leads; empty if no

@@ -98,6 +98,9 @@ type Map struct {
 	Name     string
 	Key      Key
 	Interval bool
+	// Set says that the kernel keeps the keys only: the rule that asks says where
+	// all of them lead.
+	Set bool
 	// Timeout says that elements may end by themselves.
 	Timeout  bool
 	Elements []Element
@@ -108,11 +111,18 @@ func (m *Map) element(e Element) string {
 	if e.Range.First != e.Range.Last {
 		first += "-" + m.Key.value(e.Range.Last)
 	}
+	if m.Set {
+		return first
+	}
 	return first + " : goto " + e.Goto
 }
 
 func (m *Map) write(w *strings.Builder) {
-	fmt.Fprintf(w, "\tmap %s {\n\t\ttype %s : verdict\n", m.Name, keys[m.Key].datatype)
+	if m.Set {
+		fmt.Fprintf(w, "\tset %s {\n\t\ttype %s\n", m.Name, keys[m.Key].datatype)
+	} else {
+		fmt.Fprintf(w, "\tmap %s {\n\t\ttype %s : verdict\n", m.Name, keys[m.Key].datatype)
+	}
 	if m.Interval {
 		w.WriteString("\t\tflags interval\n")
 	}
@@ -145,6 +155,13 @@ type Rule interface {
 type Lookup struct {
 	Key Key
 	Map string
+}
+
+// GotoIn goes to a chain with the packets whose key is in a set.
+type GotoIn struct {
+	Key   Key
+	Set   string
+	Chain string
 }
 
 // GotoFamily goes to a chain with the packets of one family.
@@ -201,6 +218,7 @@ type AcceptProtocol struct{ Protocol uint8 }
 type AcceptLinkLocal struct{ First, Last uint8 }
 
 func (Lookup) isRule()            {}
+func (GotoIn) isRule()            {}
 func (GotoFamily) isRule()        {}
 func (GotoProtocol) isRule()      {}
 func (GotoKnown) isRule()         {}
@@ -218,6 +236,9 @@ func (AcceptLinkLocal) isRule()   {}
 
 // String prints the rule.
 func (r Lookup) String() string { return fmt.Sprintf("%s vmap @%s", r.Key, r.Map) }
+
+// String prints the rule.
+func (r GotoIn) String() string { return fmt.Sprintf("%s @%s goto %s", r.Key, r.Set, r.Chain) }
 
 // String prints the rule.
 func (r GotoFamily) String() string {

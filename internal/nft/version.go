@@ -24,8 +24,9 @@ type Version struct {
 	// Each refers only to nodes before it.
 	Leaves, Classes []Node
 	// Dispatch has four chains, of this version alone: ingress for IPv4 and
-	// IPv6, then egress. Each has two maps: the members, and the ranges of
-	// addresses for what is no member.
+	// IPv6, then egress. Each has the members of the class that most are likely to
+	// have, as a set; the ranges of addresses for what is no member; and the other
+	// members.
 	Dispatch []Node
 	// Base has the two base chains that lead to the policies, and before them
 	// what they need; the same for most versions.
@@ -113,12 +114,13 @@ func (v *Version) Text(uplinks []string) string {
 	return w.String()
 }
 
-// A Move is an address that joins a class (From is empty), leaves its groups
-// (To is empty), or changes its class.
+// A Move is an address that comes into a map (From is empty), leaves it (To is
+// empty), or changes its class within it.
 type Move struct {
-	// Map is the member map, Key what it is asked by.
+	// Map is the map of members, Key what it is asked by, Set whether it is a set.
 	Map      string
 	Key      Key
+	Set      bool
 	Address  flowset.Addr
 	From, To string
 }
@@ -127,6 +129,7 @@ type Move struct {
 type Moves struct {
 	Map    string
 	Key    Key
+	Set    bool
 	Remove []flowset.Addr
 	Add    []Element
 }
@@ -142,7 +145,7 @@ func ByMap(moves []Move) []Moves {
 		i, ok := at[m.Map]
 		if !ok {
 			i = len(out)
-			at[m.Map], out = i, append(out, Moves{Map: m.Map, Key: m.Key})
+			at[m.Map], out = i, append(out, Moves{Map: m.Map, Key: m.Key, Set: m.Set})
 		}
 		if m.From != "" {
 			out[i].Remove = append(out[i].Remove, m.Address)

@@ -162,7 +162,7 @@ func (c *comparison) take(live *liveElement) {
 			c.ends[i-1] = true
 			return
 		}
-	} else if i, ok := slices.BinarySearchFunc(c.m.Elements, at, byFirst); ok && c.m.Elements[i].Goto == string(live.chain) {
+	} else if i, ok := slices.BinarySearchFunc(c.m.Elements, at, byFirst); ok && (c.m.Set || c.m.Elements[i].Goto == string(live.chain)) {
 		c.begins[i] = true
 		return
 	}

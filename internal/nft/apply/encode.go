@@ -75,6 +75,8 @@ func expressions(r nft.Rule) []expr.Any {
 	switch r := r.(type) {
 	case nft.Lookup:
 		return lookup(r)
+	case nft.GotoIn:
+		return append(load(r.Key), &expr.Lookup{SourceRegister: 1, SetName: r.Set}, goTo(r.Chain))
 	case nft.GotoFamily:
 		family := byte(unix.NFPROTO_IPV4)
 		if r.Six {
@@ -161,7 +163,10 @@ func key(k nft.Key, a flowset.Addr) []byte {
 // elements returns an element as the kernel has it: a range of an interval map
 // is where it begins and the first value after it, unless nothing comes after.
 func elements(m *nft.Map, e nft.Element) []nftables.SetElement {
-	out := []nftables.SetElement{{Key: key(m.Key, e.Range.First), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Goto}}}
+	out := []nftables.SetElement{{Key: key(m.Key, e.Range.First)}}
+	if !m.Set {
+		out[0].VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Goto}
+	}
 	if m.Interval && e.Range.Last != m.Key.Last() {
 		out = append(out, nftables.SetElement{Key: key(m.Key, e.Range.Last.Next()), IntervalEnd: true})
 	}

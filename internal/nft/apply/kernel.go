@@ -96,10 +96,14 @@ func (k *Kernel) chain(name string) *nftables.Chain {
 
 func (k *Kernel) set(m *nft.Map) *nftables.Set {
 	k.nextID++
-	return &nftables.Set{
-		Table: k.table, ID: k.nextID, Name: m.Name, IsMap: true, Interval: m.Interval, HasTimeout: m.Timeout,
-		KeyType: fieldOf(m.Key).datatype, DataType: nftables.TypeVerdict, KeyByteOrder: binaryutil.BigEndian,
+	s := &nftables.Set{
+		Table: k.table, ID: k.nextID, Name: m.Name, Interval: m.Interval, HasTimeout: m.Timeout,
+		KeyType: fieldOf(m.Key).datatype, KeyByteOrder: binaryutil.BigEndian,
 	}
+	if !m.Set {
+		s.IsMap, s.DataType = true, nftables.TypeVerdict
+	}
+	return s
 }
 
 func (k *Kernel) uplinkSet() *nftables.Set {

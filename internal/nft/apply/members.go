@@ -77,7 +77,7 @@ func (k *Kernel) Move(needs []*nft.Node, moves []nft.Move) error {
 		return err
 	}
 	for _, part := range nft.ByMap(moves) {
-		m := nft.Map{Name: part.Map, Key: part.Key}
+		m := nft.Map{Name: part.Map, Key: part.Key, Set: part.Set}
 		s := k.set(&m)
 		for i := 0; i < len(part.Remove); i += maxElements {
 			var list []nftables.SetElement

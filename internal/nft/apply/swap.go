@@ -63,8 +63,12 @@ func (k *Kernel) syncMembers(v *nft.Version, was map[string]bool) error {
 		if !was[n.Name] {
 			continue
 		}
-		if err := k.syncMap(k.set(&n.Maps[0]), &n.Maps[0], nil); err != nil {
-			return err
+		for j := range n.Maps {
+			if m := &n.Maps[j]; !m.Interval { // ranges are in the name
+				if err := k.syncMap(k.set(m), m, nil); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return k.commit("bring members up to date")
@@ -352,7 +356,7 @@ func (k *Kernel) deleteAll(chains, sets map[string]bool) error {
 	for _, name := range names {
 		k.conn.DelChain(k.chain(name))
 		k.messages++
-		for _, set := range []string{name, name + "_members", name + "_ranges"} {
+		for _, set := range []string{name, name + "_members", name + "_others", name + "_ranges"} {
 			if sets[set] {
 				delete(sets, set)
 				k.conn.DelSet(&nftables.Set{Table: k.table, Name: set})
