@@ -34,6 +34,8 @@ type subject struct {
 	table   *nftables.Table
 	// dispatch is the chain that asks for members, in version.
 	version, dispatch string
+	// whole is how many rules that has.
+	whole int
 }
 
 // patience is how long anything may take that does take place.
@@ -131,6 +133,7 @@ func (s *subject) start(own netip.Addr) {
 	state, err := s.kernel.State()
 	s.check(err)
 	s.version, s.dispatch = state.Confirmed, nft.DispatchChain(state.Confirmed, rules.Ingress, "4")
+	s.whole = s.rules(s.dispatch)
 }
 
 // calm waits until the agent has had nothing to do for a while.
@@ -177,7 +180,7 @@ func (s *subject) settled() (resident, peak float64) {
 }
 
 func (s *subject) members() *nftables.Set {
-	return &nftables.Set{Table: s.table, Name: s.dispatch + "_members", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+	return &nftables.Set{Table: s.table, Name: s.dispatch + "_members", KeyType: nftables.TypeIPAddr}
 }
 
 func lost() []byte { return number("10.0.0.0", large/2).AsSlice() }
@@ -231,7 +234,7 @@ func (s *subject) loseRule() {
 	s.check(s.conn.Flush())
 }
 
-func (s *subject) hasRules() bool { return s.rules(s.dispatch) == 3 }
+func (s *subject) hasRules() bool { return s.rules(s.dispatch) == s.whole }
 
 func (s *subject) loseLead() {
 	s.Helper()

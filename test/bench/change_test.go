@@ -63,15 +63,19 @@ func move(r *report) {
 	r.nft(machines["theirs"], v.Text([]string{"eth0"}))
 	const batch = 100
 	var add, remove, hundred, less, one, theirs []float64
-	target := v.Dispatch[0].Maps[0].Elements[0].Goto
+	m := &v.Dispatch[0].Maps[0]
+	target := " : goto " + m.Elements[0].Goto
+	if m.Set {
+		target = ""
+	}
 	for i := range *rounds * 4 {
 		a := number("10.200.0.0", i)
 		joining := r.change(c, k, nft.Change{Address: a, After: []string{"db"}}, 1)
 		leaving := r.change(c, k, nft.Change{Address: a, Before: []string{"db"}}, 1)
 		many := r.change(c, k, nft.Change{Address: number("10.201.0.0", 0), After: []string{"db"}}, batch)
 		fewer := r.change(c, k, nft.Change{Address: number("10.201.0.0", 0), Before: []string{"db"}}, batch)
-		element := fmt.Sprintf("element inet %s %s { %s", nft.TableName, v.Dispatch[0].Maps[0].Name, a)
-		nftAdd, _ := r.nft(machines["theirs"], "add "+element+" : goto "+target+" }\n")
+		element := fmt.Sprintf("element inet %s %s { %s", nft.TableName, m.Name, a)
+		nftAdd, _ := r.nft(machines["theirs"], "add "+element+target+" }\n")
 		nftRemove, _ := r.nft(machines["theirs"], "delete "+element+" }\n")
 		add, remove = append(add, milliseconds(joining)), append(remove, milliseconds(leaving))
 		hundred, less = append(hundred, ratio(many, joining)), append(less, ratio(fewer, leaving))
