@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,7 @@ func (r *report) notef(what, format string, args ...any) {
 
 func (r *report) print() {
 	var w strings.Builder
+	fmt.Printf("\n%d processors, load %s\n", runtime.NumCPU(), loadAverage()) //nolint:forbidigo // as below
 	table := tabwriter.NewWriter(&w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "what\tfigure\tbound\theld?")
 	for _, l := range r.lines {
@@ -85,6 +87,16 @@ func (r *report) print() {
 	}
 	_ = table.Flush()
 	fmt.Println(w.String()) //nolint:forbidigo // the report is what this is run for
+}
+
+// loadAverage says how busy the machine is: above the number of processors,
+// what others do shows in the figures.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
 func (r *report) check(err error) {

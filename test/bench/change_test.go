@@ -44,8 +44,8 @@ func load(r *report) {
 		counts = append(counts, ratio(count, nftCPU))
 		ours, theirs = append(ours, cpu), append(theirs, nftCPU)
 	}
-	r.atMost("load 65,000 members, CPU, of nft -f", median(cpus), 0.7, "")
-	r.notef("the same: by the clock, of nft -f; CPU ours; nft -f", "%.2f; %v; %v", median(walls), median(ours).Round(time.Millisecond), median(theirs).Round(time.Millisecond))
+	r.atMost("load 65,000 members, time, of nft -f", median(walls), 0.7, "")
+	r.notef("the same in CPU; ours, nft -f", "%.2f; %v, %v", median(cpus), median(ours).Round(time.Millisecond), median(theirs).Round(time.Millisecond))
 	r.notef("count check beside it, CPU, of nft -f", "%.2f", median(counts))
 }
 
@@ -62,7 +62,7 @@ func move(r *report) {
 	r.check(k.Confirm(v.Name))
 	r.nft(machines["theirs"], v.Text([]string{"eth0"}))
 	const batch = 100
-	var add, remove, hundred, less, one, theirs []float64
+	var add, remove, hundred, more, less, one, theirs []float64
 	m := &v.Dispatch[0].Maps[0]
 	target := " : goto " + m.Elements[0].Goto
 	if m.Set {
@@ -78,14 +78,15 @@ func move(r *report) {
 		nftAdd, _ := r.nft(machines["theirs"], "add "+element+target+" }\n")
 		nftRemove, _ := r.nft(machines["theirs"], "delete "+element+" }\n")
 		add, remove = append(add, milliseconds(joining)), append(remove, milliseconds(leaving))
-		hundred, less = append(hundred, ratio(many, joining)), append(less, ratio(fewer, leaving))
+		hundred, more, less = append(hundred, milliseconds(many)), append(more, ratio(many, joining)), append(less, ratio(fewer, leaving))
 		one, theirs = append(one, ratio(joining+leaving, nftAdd+nftRemove)), append(theirs, milliseconds(nftAdd))
 	}
 	r.atMost("one member joins 65,000, CPU", median(add), 5, " ms")
 	r.atMost("one member leaves 65,000, CPU", median(remove), 5, " ms")
 	r.atMost("one member joins and leaves, CPU, of nft -f", median(one), 0.5, "")
-	r.atMost("100 members join in one transaction, of one", median(hundred), 2, "x")
-	r.notef("100 members leave in one transaction, of one; nft -f adds one", "%.2fx; %.1f ms", median(less), median(theirs))
+	// Twice what one may take: what one does take is mostly what any transaction does.
+	r.atMost("100 members join in one transaction, CPU", median(hundred), 10, " ms")
+	r.notef("100 in one transaction, of one: join, leave; nft -f adds one", "%.1fx, %.1fx; %.1f ms", median(more), median(less), median(theirs))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
