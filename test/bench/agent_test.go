@@ -67,10 +67,7 @@ func agent(r *report) {
 			s.calm()
 			start := now()
 			damage.destroy()
-			if damage.whole() {
-				r.Fatalf("%s is there although it was deleted", damage.what)
-			}
-			r.within(func() bool { return damage.whole() })
+			r.within(damage.whole)
 			times = append(times, (now() - start).Seconds())
 		}
 		r.atMost(damage.what+" is repaired in", median(times), 1, " s")

@@ -101,7 +101,7 @@ func TestWireSize(t *testing.T) {
 		{Key: make([]byte, 2), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: leaf}},
 	} {
 		exact := messageSize(t, e, e) - messageSize(t, e)
-		if got := wireSize(e); got < exact || got > exact+32 {
+		if got := wireSize(&e); got < exact || got > exact+32 {
 			t.Errorf("%d bytes counted for an element of %d", got, exact)
 		}
 	}

@@ -163,12 +163,24 @@ func key(k nft.Key, a flowset.Addr) []byte {
 // elements returns an element as the kernel has it: a range of an interval map
 // is where it begins and the first value after it, unless nothing comes after.
 func elements(m *nft.Map, e nft.Element) []nftables.SetElement {
-	out := []nftables.SetElement{{Key: key(m.Key, e.Range.First)}}
-	if !m.Set {
-		out[0].VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Goto}
-	}
-	if m.Interval && e.Range.Last != m.Key.Last() {
-		out = append(out, nftables.SetElement{Key: key(m.Key, e.Range.Last.Next()), IntervalEnd: true})
+	out := []nftables.SetElement{begin(m, e)}
+	if after, ok := end(m, e); ok {
+		out = append(out, after)
 	}
 	return out
+}
+
+func begin(m *nft.Map, e nft.Element) nftables.SetElement {
+	out := nftables.SetElement{Key: key(m.Key, e.Range.First)}
+	if !m.Set {
+		out.VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.Goto}
+	}
+	return out
+}
+
+func end(m *nft.Map, e nft.Element) (after nftables.SetElement, ok bool) {
+	if !m.Interval || e.Range.Last == m.Key.Last() {
+		return nftables.SetElement{}, false
+	}
+	return nftables.SetElement{Key: key(m.Key, e.Range.Last.Next()), IntervalEnd: true}, true
 }

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/google/nftables"
@@ -14,48 +13,58 @@ import (
 
 // addElements collects elements of m, as many a message as fit.
 func (k *Kernel) addElements(s *nftables.Set, m *nft.Map, list []nft.Element, timeout time.Duration) error {
-	return k.send(s, func(yield func(nftables.SetElement) bool) {
-		for _, e := range list {
-			for _, raw := range elements(m, e) {
-				raw.Timeout = timeout
-				if !yield(raw) {
-					return
-				}
-			}
+	p := parcel{kernel: k, set: s}
+	for _, e := range list {
+		first := begin(m, e)
+		first.Timeout = timeout
+		if err := p.add(&first); err != nil {
+			return err
 		}
-	})
-}
-
-// send collects elements to be added, as many a message as fit.
-func (k *Kernel) send(s *nftables.Set, list iter.Seq[nftables.SetElement]) error {
-	var part []nftables.SetElement
-	bytes := 0
-	send := func() error {
-		k.messages, k.elements = k.messages+1, k.elements+len(part)
-		err := k.conn.SetAddElements(s, part)
-		part, bytes = part[:0], 0
-		if err != nil {
-			return fmt.Errorf("cannot add to map %s: %w", s.Name, err)
-		}
-		return nil
-	}
-	for e := range list {
-		size := wireSize(e)
-		if len(part) == maxElements || bytes+size > maxBytes {
-			if err := send(); err != nil {
+		if after, ok := end(m, e); ok {
+			if err := p.add(&after); err != nil {
 				return err
 			}
 		}
-		part, bytes = append(part, e), bytes+size
 	}
-	if len(part) == 0 {
+	return p.send()
+}
+
+// A parcel is the elements of one message to be.
+type parcel struct {
+	kernel   *Kernel
+	set      *nftables.Set
+	elements []nftables.SetElement
+	bytes    int
+}
+
+// add adds an element, and sends those before it if it does not fit. Elements
+// are large and many: it is copied once.
+func (p *parcel) add(e *nftables.SetElement) error {
+	size := wireSize(e)
+	if len(p.elements) == maxElements || p.bytes+size > maxBytes {
+		if err := p.send(); err != nil {
+			return err
+		}
+	}
+	p.elements, p.bytes = append(p.elements, *e), p.bytes+size
+	return nil
+}
+
+func (p *parcel) send() error {
+	if len(p.elements) == 0 {
 		return nil
 	}
-	return send()
+	p.kernel.messages, p.kernel.elements = p.kernel.messages+1, p.kernel.elements+len(p.elements)
+	err := p.kernel.conn.SetAddElements(p.set, p.elements)
+	p.elements, p.bytes = p.elements[:0], 0
+	if err != nil {
+		return fmt.Errorf("cannot add to map %s: %w", p.set.Name, err)
+	}
+	return nil
 }
 
 // wireSize is how many bytes of a message an element takes at most.
-func wireSize(e nftables.SetElement) int {
+func wireSize(e *nftables.SetElement) int {
 	const header, align, timeoutSize = unix.SizeofNlAttr, unix.NLA_ALIGNTO, 8
 	size := 2*header + len(e.Key) + align                  // key
 	size += header + header + align + header + timeoutSize // element, flags, timeout
@@ -112,10 +121,9 @@ func (k *Kernel) Verify(v *nft.Version) error {
 
 func (k *Kernel) verifyMap(m *nft.Map) error {
 	want := len(m.Elements)
-	if m.Interval {
-		want = 0
-		for _, e := range m.Elements {
-			want += len(elements(m, e))
+	for _, e := range m.Elements {
+		if _, ok := end(m, e); ok {
+			want++
 		}
 	}
 	got := 0

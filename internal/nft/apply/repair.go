@@ -110,5 +110,11 @@ func (k *Kernel) syncMap(s *nftables.Set, m *nft.Map, c *comparison) error {
 		}
 		k.messages++
 	}
-	return k.send(s, slices.Values(c.missing()))
+	p := parcel{kernel: k, set: s}
+	for _, e := range c.missing() {
+		if err := p.add(&e); err != nil {
+			return err
+		}
+	}
+	return p.send()
 }
