@@ -321,7 +321,7 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		}
 	}
 	n.Maps = []Map{members, ranges, others}
-	if crowd := c.crowds[d][s]; crowd != "" {
+	if crowd := c.crowds[d][s]; crowd != "" { // else there can be no members
 		n.Rules = []Rule{GotoIn{key, members.Name, crowd}, Lookup{key, others.Name}}
 	}
 	n.Rules = append(n.Rules, Lookup{key, ranges.Name}, Goto{fallback})
