@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
@@ -99,6 +100,16 @@ func TestControlPlaneIsKept(t *testing.T) {
 	if r.Status.Failure == nil || !strings.Contains(r.Status.Failure.Message, "control-plane") {
 		t.Errorf("why: %+v", r.Status.Failure)
 	}
+	testenv.Eventually(t, func(ctx context.Context) string {
+		var events eventsv1.EventList
+		f.check(f.api.List(ctx, &events, client.InNamespace(f.namespace)))
+		for i := range events.Items {
+			if e := &events.Items[i]; e.Regarding.Name == r.Name && e.Reason == v1alpha1.ReasonAborted && strings.Contains(e.Note, "node-1") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("no Event says it, of %d", len(events.Items))
+	})
 	after := node1.says(v1alpha1.ReasonConfirmed)
 	if after.Status.RulesetName != before.Status.RulesetName || !strings.Contains(after.Status.RollbackReason, "control-plane") {
 		t.Errorf("the host went from %s to %s; why: %s", before.Status.RulesetName, after.Status.RulesetName, after.Status.RollbackReason)
