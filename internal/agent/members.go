@@ -68,7 +68,7 @@ func (h *host) move(o *Order) error {
 	before := h.current.version
 	h.current, h.saved = &next, &r
 	h.log.Info("members changed", "addresses", len(changed), "elements", len(moves))
-	if err := h.save(); err != nil || !leaves(before, next.version) {
+	if err := h.disk.promote(); err != nil || !leaves(before, next.version) { // megabytes, perhaps: written once
 		return err
 	}
 	state, err := h.kernel.State()
