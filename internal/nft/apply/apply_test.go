@@ -320,6 +320,29 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// TestHalfBuilt: who was killed while filling a map leaves members of then, and
+// they are nobody's now.
+func TestHalfBuilt(t *testing.T) {
+	st := newStand(t)
+	members := &rules.Membership{}
+	members.Set("db", []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")})
+	g := &rules.Group{Name: "g", Ingress: []rules.Rule{{Action: rules.Accept, Priority: 1, Protocol: rules.GRE, Peer: rules.GroupPeer{Name: "db"}}}}
+	rs, err := rules.Merge([]*rules.Group{g}, nil)
+	st.check(err)
+	c, err := nft.New(nft.Input{Ruleset: rs})
+	st.check(err)
+	v, err := c.Version(members)
+	st.check(err)
+	conn := st.witness.conn
+	table := conn.AddTable(&nftables.Table{Name: nft.TableName, Family: nftables.TableFamilyINet})
+	half := &nftables.Set{Table: table, Name: v.Dispatch[0].Maps[0].Name, KeyType: nftables.TypeIPAddr}
+	st.check(conn.AddSet(half, []nftables.SetElement{{Key: []byte{10, 0, 0, 2}}}))
+	st.witness.flush()
+	st.check(st.kernel.Build(v, []string{uplink}))
+	st.check(st.kernel.Confirm(v.Name))
+	st.wantNoDrift(v)
+}
+
 // TestLargeMaps: more elements than fit a message, and none is lost.
 func TestLargeMaps(t *testing.T) {
 	st := newStand(t)

@@ -24,6 +24,10 @@ const (
 	// by up to 2 KiB in the receive buffer, and all are sent at once.
 	maxMessages = 4_000
 	maxBatch    = 200_000 // elements
+	// maxFill is how many elements a new map gets in one transaction: the kernel
+	// makes room between transactions, and in a map that is too small for them
+	// each takes half as long again.
+	maxFill = 16_000
 	// buffer is the size of the socket's buffers, in bytes: for maxBatch
 	// elements of some 100 bytes each.
 	buffer = 32 << 20
@@ -110,7 +114,8 @@ func (k *Kernel) uplinkSet() *nftables.Set {
 	return &nftables.Set{Table: k.table, ID: 1 << 30, Name: nft.UplinkSet, KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}
 }
 
-// makeNode collects the messages that make a node.
+// makeNode collects the messages that make a node, and commits some of them if
+// they are many. The chain comes last: where it is, all of the node is.
 func (k *Kernel) makeNode(n *nft.Node) error {
 	if n.Counted {
 		k.conn.AddObj(&nftables.NamedObj{Table: k.table, Name: n.Name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
@@ -120,7 +125,7 @@ func (k *Kernel) makeNode(n *nft.Node) error {
 		if err := k.conn.AddSet(s, nil); err != nil {
 			return fmt.Errorf("cannot make map %s: %w", s.Name, err)
 		}
-		if err := k.addElements(s, &n.Maps[i], n.Maps[i].Elements, 0); err != nil {
+		if err := k.fill(s, &n.Maps[i]); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -27,6 +28,22 @@ func (k *Kernel) addElements(s *nftables.Set, m *nft.Map, list []nft.Element, ti
 		}
 	}
 	return p.send()
+}
+
+// fill is addElements for a map that no chain asks yet.
+func (k *Kernel) fill(s *nftables.Set, m *nft.Map) error {
+	for part := range slices.Chunk(m.Elements, maxFill) {
+		if err := k.addElements(s, m, part, 0); err != nil {
+			return err
+		}
+		if len(part) < maxFill {
+			break
+		}
+		if err := k.commit("fill map " + m.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A parcel is the elements of one message to be.

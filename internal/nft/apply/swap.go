@@ -49,10 +49,31 @@ func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 		nodes = append(nodes, &v.Base[i])
 	}
 	was := maps.Clone(chains)
+	if err := k.dropHalves(nodes, chains, sets); err != nil {
+		return err
+	}
 	if err := k.make(nodes, chains); err != nil {
 		return err
 	}
 	return k.syncMembers(v, was)
+}
+
+// dropHalves deletes maps without their chain, which nothing asks: somebody was
+// killed while filling them, with members of then.
+func (k *Kernel) dropHalves(nodes []*nft.Node, chains, sets map[string]bool) error {
+	found := false
+	for _, n := range nodes {
+		for i := range n.Maps {
+			if name := n.Maps[i].Name; sets[name] && !chains[n.Name] {
+				k.conn.DelSet(&nftables.Set{Table: k.table, Name: name})
+				found = true
+			}
+		}
+	}
+	if !found {
+		return nil
+	}
+	return k.commit("delete what was half built")
 }
 
 // syncMembers brings the members of a version that was in the kernel already
