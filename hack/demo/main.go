@@ -1,7 +1,8 @@
-// Command demo shows the control plane at work: it starts the real server, gives
-// it a cluster, and shows the security group that the cluster gets, and that
-// nobody can delete it. It exits 0 only if all of that happened. On a terminal
-// it stays, so that you can go on yourself, until Ctrl-C.
+// Command demo shows Ringfence at work on a small network of namespaces on this
+// machine: it starts the real server and an agent on each of three nodes, gives
+// them a cluster, sends real packets, and compares what became of each with what
+// `ringfence explain` predicts. It exits 0 only if every prediction held. On a
+// terminal it stays, so that you can go on yourself, until Ctrl-C.
 package main
 
 import (
@@ -9,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -22,41 +23,67 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/test/netns"
 )
 
 // A demo is one show.
 type demo struct {
-	// bin is the folder of the two programs, and input the manifest to apply.
+	// bin is the folder of the programs, and input the manifest to apply.
 	bin, input string
 	out        io.Writer
-	// stays keeps the server up after the show, until the context ends.
+	// stays keeps everything up after the show, until the context ends.
 	stays bool
+
+	dir   string
+	site  *site
+	table *table
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	d := demo{bin: "bin", input: "examples/own-hosts/shop.yaml", out: os.Stdout, stays: term.IsTerminal(int(os.Stdin.Fd()))}
-	err := d.run(ctx)
-	stop()
+	code, ran, err := netns.Elevate()
+	if err == nil && !ran {
+		code, err = show()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		code = 1
 	}
+	os.Exit(code)
+}
+
+func show() (int, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	d := demo{bin: "bin", input: "hack/demo/shop.yaml", out: os.Stdout, stays: term.IsTerminal(int(os.Stdin.Fd()))}
+	return 0, d.run(ctx)
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "ringfence-demo-")
+	var unlock func() error
+	if d.dir, unlock, err = takeFolder(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if d.site, err = newSite(); err != nil {
+		return errors.Join(err, d.site.close())
+	}
+	defer func() { err = errors.Join(err, d.site.close()) }()
+	server, err := startServer(ctx, filepath.Join(d.bin, "ringfence-server"), d.dir, d.site.Home(), controlPlane)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := startServer(ctx, filepath.Join(d.bin, "ringfence-server"), dir)
+	defer func() { err = errors.Join(err, stop(server.process)) }()
+	d.printf("The server is ready: it took %s, and keeps everything in %s.\n", server.startup.Round(10*time.Millisecond), d.dir)
+	at, err := url.Parse(server.URL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
-	d.printf("The server is ready: it took %s, and keeps everything in %s.\n", server.startup.Round(10*time.Millisecond), dir)
-	for _, step := range []func(context.Context, *plane) error{d.apply, d.showGroup, d.refuse, d.check} {
+	if err := d.site.forward(at.Host); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context, *plane) error{
+		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.forbidden, d.webhook, d.refuse, d.check,
+	} {
 		if err := step(ctx, server); err != nil {
 			return err
 		}
@@ -86,33 +113,33 @@ func (d *demo) apply(ctx context.Context, s *plane) error {
 	return nil
 }
 
-// showGroup waits for the group that the cluster did not name, and prints it.
+// showGroup waits for the group that the cluster did not name.
 func (d *demo) showGroup(ctx context.Context, s *plane) error {
+	group, err := s.group(ctx, func(*v1alpha1.SecurityGroup) bool { return true })
+	if err != nil {
+		return err
+	}
+	list, err := rulesOf(group)
+	if err != nil {
+		return err
+	}
+	d.table = &table{out: d.out, rows: map[string]string{}, decided: map[string]bool{}}
+	for i := range list {
+		d.table.rows[list[i].by] = list[i].row
+	}
+	d.printf("\nCluster shop named no security group, so it has got one: %s (%s, used by %s),\nwith %d rules, each for a row of the table of needs.\n",
+		group.Name, group.Spec.Type, group.Status.UsedBy, len(list))
+	return nil
+}
+
+// group waits until the cluster's group is ready, and as wanted.
+func (s *plane) group(ctx context.Context, wanted func(*v1alpha1.SecurityGroup) bool) (*v1alpha1.SecurityGroup, error) {
 	var cluster v1alpha1.Cluster
 	if err := s.until(ctx, "clusters", "shop", &cluster, func() bool { return isTrue(cluster.Status.Conditions, v1alpha1.ConditionReady) }); err != nil {
-		return err
+		return nil, err
 	}
-	var group v1alpha1.SecurityGroup
-	if err := s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, &group, func() bool { return group.Status.RuleCount > 0 }); err != nil {
-		return err
-	}
-	d.printf("\nCluster shop named no security group, so it has got one: %s (%s), used by %s.\n", group.Name, group.Spec.Type, group.Status.UsedBy)
-	d.printf("Each rule says the row of the table that asks for it:\n\n")
-	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "DIRECTION\tPOLICY\tPROTOCOL\tPORTS\tPEER\tROW")
-	for _, side := range []struct {
-		name string
-		list []v1alpha1.SystemRule
-	}{{"ingress", group.Status.SystemIngress}, {"egress", group.Status.SystemEgress}} {
-		for i := range side.list {
-			r := &side.list[i]
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", side.name, r.Policy, r.Protocol.String(), r.Ports, r.Peer.CIDR, r.Row)
-		}
-	}
-	if len(group.Status.SystemIngress) == 0 || len(group.Status.SystemEgress) == 0 {
-		return fmt.Errorf("group %s has no rules", group.Name)
-	}
-	return w.Flush()
+	group := &v1alpha1.SecurityGroup{}
+	return group, s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, group, func() bool { return group.Status.RuleCount > 0 && wanted(group) })
 }
 
 // refuse tries to delete the group, as the administrator.

@@ -25,6 +25,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/kubeapi"
+	"ringfence.dev/ringfence/test/netns"
 )
 
 const (
@@ -37,32 +38,30 @@ const (
 // A plane is a control plane in a process of its own.
 type plane struct {
 	*kubeapi.Server
-	process    *exec.Cmd
-	ended      chan error
+	process    *netns.Process
 	log        string
 	kubeconfig string
 	startup    time.Duration
 }
 
-// startServer runs the program until it is ready.
-func startServer(ctx context.Context, program, dir string) (*plane, error) {
-	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig"), ended: make(chan error, 1)}
+// startServer runs the program on this machine until it is ready. Hosts reach it
+// by another name.
+func startServer(ctx context.Context, program, dir string, on *netns.Machine, name string) (*plane, error) {
+	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()                                                               //nolint:errcheck // the process writes, not we
-	s.process = exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0") //nolint:gosec,noctx // G204: what we have built; it is stopped gently
-	s.process.Stdout, s.process.Stderr = log, log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it when we are done
-	watch := clock.RealClock{}                                  // for a figure to print, and patience
+	defer log.Close()                                                                               //nolint:errcheck // the process writes, not we
+	cmd := exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0", "--names", name) //nolint:gosec,noctx // G204: what we have built; it is stopped gently
+	cmd.Stdout, cmd.Stderr = log, log
+	watch := clock.RealClock{} // for a figure to print, and patience
 	began := watch.Now()
-	if err := s.process.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the server: %w", err)
+	if s.process, err = on.Start(cmd); err != nil {
+		return nil, err
 	}
-	go func() { s.ended <- s.process.Wait() }()
 	if err := s.untilReady(ctx); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return nil, errors.Join(err, stop(s.process))
 	}
 	s.startup = watch.Since(began)
 	return s, nil
@@ -71,10 +70,9 @@ func startServer(ctx context.Context, program, dir string) (*plane, error) {
 func (s *plane) untilReady(ctx context.Context) error {
 	return wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
 		select {
-		case err := <-s.ended:
-			s.ended <- err
+		case <-s.process.Ended():
 			text, _ := os.ReadFile(s.log)
-			return false, fmt.Errorf("the server ended: %w\n%s", err, text)
+			return false, fmt.Errorf("the server ended: %w\n%s", s.process.Wait(), text)
 		default:
 		}
 		if s.Server == nil {
@@ -88,16 +86,16 @@ func (s *plane) untilReady(ctx context.Context) error {
 	})
 }
 
-// stop asks the server to end, and waits for it.
-func (s *plane) stop() error {
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return nil //nolint:nilerr // it has ended before
+// stop asks a program to end, and waits for it.
+func stop(p *netns.Process) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	select {
-	case err := <-s.ended:
-		return err
+	case <-p.Ended():
+		return p.Wait()
 	case <-clock.RealClock{}.After(patience):
-		return errors.Join(errors.New("the server does not end"), s.process.Process.Kill())
+		return errors.Join(errors.New("it does not end"), p.Signal(syscall.SIGKILL))
 	}
 }
 

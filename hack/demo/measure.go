@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+// predict asks `ringfence explain` about flows, all at once.
+func (d *demo) predict(ctx context.Context, s *plane, flows []*flow) error {
+	var questions bytes.Buffer
+	var asked []*judgement
+	for _, f := range flows {
+		for i := range f.judged {
+			j := &f.judged[i]
+			q := map[string]any{"direction": j.direction, "local": j.local, "remote": j.remote, "protocol": j.protocol}
+			if j.port > 0 {
+				q["port"] = j.port
+			}
+			line, err := json.Marshal(q)
+			if err != nil {
+				return err
+			}
+			questions.Write(append(line, '\n'))
+			asked = append(asked, j)
+		}
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), "explain", "--kubeconfig", s.kubeconfig, "--packets", "-") //nolint:gosec // G204: what we have built
+	cmd.Stdin = &questions
+	answers, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("ringfence explain: %w\n%s", err, answers)
+	}
+	lines := json.NewDecoder(bytes.NewReader(answers))
+	for _, j := range asked {
+		var a struct{ Action, By string }
+		if err := lines.Decode(&a); err != nil {
+			return fmt.Errorf("ringfence explain answers too little: %w", err)
+		}
+		j.action, j.by = a.Action, a.By
+	}
+	return nil
+}
+
+// A count is a counter of a host's table: a rule in one direction.
+type count struct{ direction, by, action string }
+
+// A status is what `ringfence-agent status -o json` says, as far as we ask.
+type status struct {
+	Version, Why string
+	Problems     []string
+	Rules        []struct {
+		By, Direction, Action string
+		Packets               uint64
+	}
+}
+
+// status asks the agent's program on a node.
+func (d *demo) status(n *node) (*status, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.Command(filepath.Join(d.bin, "ringfence-agent"), "status", "-o", "json", "--state-dir", n.stateDir) //nolint:gosec,noctx // G204: what we have built; it is quick
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := n.machine.Run(cmd); err != nil {
+		return nil, fmt.Errorf("ringfence-agent status on %s: %w\n%s", n.name, err, &errs)
+	}
+	s := &status{}
+	return s, json.Unmarshal(out.Bytes(), s)
+}
+
+// counts reads the counters of a node.
+func (d *demo) counts(n *node) (map[count]uint64, error) {
+	s, err := d.status(n)
+	if err != nil {
+		return nil, err
+	}
+	out := map[count]uint64{}
+	for _, r := range s.Rules {
+		out[count{r.Direction, r.By, r.Action}] += r.Packets
+	}
+	return out, nil
+}
+
+// A measurement is what became of a flow.
+type measurement struct {
+	// received says that the receiver has got it, dropped that a counter of a
+	// drop rose on the way. Neither: it is lost, nobody knows where.
+	received, dropped bool
+	// by are the counters that rose, in the order of travel.
+	by []risen
+}
+
+// A risen counter is who decided on the way.
+type risen struct {
+	node *node
+	count
+}
+
+// measure sends a flow, and waits for a sign that it has come or that somebody
+// has dropped it. With no agents on the way there are no counters.
+func (d *demo) measure(ctx context.Context, f *flow) (*measurement, error) {
+	before, err := d.allCounts(f)
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.parcel()
+	if err != nil {
+		return nil, err
+	}
+	came, done, err := p.send(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m := &measurement{}
+	deadline := clock.RealClock{}.NewTimer(signTime)
+	defer deadline.Stop()
+	look := time.NewTicker(poll)
+	defer look.Stop()
+	for {
+		select {
+		case <-came:
+			m.received = true
+		case <-look.C:
+		case <-deadline.C():
+			return m, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if m.by, err = d.risen(f, before); err != nil {
+			return nil, err
+		}
+		m.dropped = slices.ContainsFunc(m.by, func(r risen) bool { return r.action == "drop" })
+		if m.received || m.dropped {
+			return m, nil
+		}
+	}
+}
+
+// signTime is how long a flow may leave no sign at all.
+const signTime = 5 * time.Second
+
+func (d *demo) allCounts(f *flow) ([]map[count]uint64, error) {
+	out := make([]map[count]uint64, len(f.judged))
+	for i := range f.judged {
+		var err error
+		if f.judged[i].node.agent == nil {
+			continue
+		}
+		if out[i], err = d.counts(f.judged[i].node); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// risen lists the counters that rose since.
+func (d *demo) risen(f *flow, before []map[count]uint64) ([]risen, error) {
+	now, err := d.allCounts(f)
+	if err != nil {
+		return nil, err
+	}
+	var out []risen
+	for i := range f.judged {
+		j := &f.judged[i]
+		for _, c := range slices.SortedFunc(maps.Keys(now[i]), func(a, b count) int { return strings.Compare(a.by, b.by) }) {
+			if c.direction == j.direction && now[i][c] > before[i][c] {
+				out = append(out, risen{j.node, c})
+			}
+		}
+	}
+	return out, nil
+}
+
+// agrees reports whether a measurement is what was predicted: come or dropped,
+// and by the very rules that the prediction names.
+func (m *measurement) agrees(f *flow) bool {
+	if m.received != (f.predicted() == "accept") || m.received == m.dropped {
+		return false
+	}
+	for i := range f.judged {
+		j := &f.judged[i]
+		if !slices.ContainsFunc(m.by, func(r risen) bool { return r.node == j.node && r.count == count{j.direction, j.by, j.action} }) {
+			return false
+		}
+		if j.action == "drop" {
+			return true // nobody after it has seen the flow
+		}
+	}
+	return true
+}
+
+// A table prints flows as they are measured.
+type table struct {
+	out  io.Writer
+	rows map[string]string // of each rule, by its name in verdicts
+	// bad counts flows that did something else.
+	flows, bad int
+	decided    map[string]bool
+}
+
+func (t *table) head() {
+	t.line("FLOW", "ROW", "PREDICTED", "MEASURED", "")
+}
+
+func (t *table) line(cells ...string) {
+	_, _ = fmt.Fprintf(t.out, "%s\n", strings.TrimRight(fmt.Sprintf("%-44s %-13s %-28s %-38s %s", cells[0], cells[1], cells[2], cells[3], cells[4]), " "))
+}
+
+// name is how the table names who decided.
+func (t *table) name(by, direction string) string {
+	if row := t.rows[by]; row != "" {
+		return row
+	}
+	return by + " (" + direction + ")"
+}
+
+func (t *table) add(f *flow, m *measurement) {
+	t.flows++
+	var predicted, measured []string
+	for i := range f.judged {
+		j := &f.judged[i]
+		predicted = append(predicted, t.name(j.by, j.direction))
+		if j.action != "accept" {
+			predicted = predicted[len(predicted)-1:]
+			break
+		}
+	}
+	for _, r := range m.by {
+		t.decided[r.by] = true
+		measured = append(measured, t.name(r.by, r.direction))
+	}
+	says := map[bool]string{true: "received, ", false: "dropped, "}[m.received]
+	if !m.received && !m.dropped {
+		says = "no sign of it "
+	}
+	verdict := ""
+	if !m.agrees(f) || f.predicted() != f.wish {
+		t.bad++
+		verdict = "WRONG"
+	}
+	row := f.row
+	if row == "" {
+		row = "forbidden"
+	}
+	t.line(f.String(), row, f.predicted()+", "+strings.Join(predicted, " > "), says+strings.Join(measured, " > "), verdict)
+}
+
+var errWrong = errors.New("not everything happened as predicted")
