@@ -179,23 +179,13 @@ func (s *site) candidates(r *rule) []*flow {
 	}
 	var out []*flow
 	for _, protocol := range protocols {
-		for _, local := range s.locals(r) {
+		for _, local := range []string{"node-2", "node-3", "node-1"} {
 			for _, remote := range s.places {
-				out = append(out, s.pairs(r, local, remote, protocol, port)...)
+				out = append(out, s.pairs(r, s.place(local), remote, protocol, port)...)
 			}
 		}
 	}
 	return out
-}
-
-// locals are the nodes to try a rule on. What only the control plane offers is
-// tried there: an agent that sees an API server or etcd listening says so.
-func (s *site) locals(r *rule) []*place {
-	first := []*place{s.place("node-2"), s.place("node-3"), s.place("node-1")}
-	if r.direction == "ingress" && (r.port == apiPort || r.port == 2379) {
-		return first[2:]
-	}
-	return first
 }
 
 // pairs are the flows between a node and a peer of a rule.
@@ -209,6 +199,11 @@ func (s *site) pairs(r *rule, local, remote *place, protocol string, port uint16
 	from, to := remote, local
 	if r.direction == "egress" {
 		from, to = local, remote
+	}
+	// What only the control plane offers is tried there: a worker on which an
+	// agent sees an API server or etcd listening is one of it from then on.
+	if (port == apiPort || port == etcdPort) && to.node != nil && to != s.place("node-1") {
+		return nil
 	}
 	var out []*flow
 	for i, a := range from.addresses {

@@ -82,7 +82,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	for _, step := range []func(context.Context, *plane) error{
-		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.forbidden, d.webhook, d.refuse, d.check,
+		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.forbidden, d.webhook, d.mistakes, d.refuse, d.check,
 	} {
 		if err := step(ctx, server); err != nil {
 			return err
@@ -115,31 +115,38 @@ func (d *demo) apply(ctx context.Context, s *plane) error {
 
 // showGroup waits for the group that the cluster did not name.
 func (d *demo) showGroup(ctx context.Context, s *plane) error {
-	group, err := s.group(ctx, func(*v1alpha1.SecurityGroup) bool { return true })
-	if err != nil {
+	d.table = &table{out: d.out, decided: map[string]bool{}}
+	if err := d.learn(ctx, s); err != nil {
 		return err
 	}
-	list, err := rulesOf(group)
-	if err != nil {
-		return err
-	}
-	d.table = &table{out: d.out, rows: map[string]string{}, decided: map[string]bool{}}
-	for i := range list {
-		d.table.rows[list[i].by] = list[i].row
-	}
-	d.printf("\nCluster shop named no security group, so it has got one: %s (%s, used by %s),\nwith %d rules, each for a row of the table of needs.\n",
-		group.Name, group.Spec.Type, group.Status.UsedBy, len(list))
+	d.printf("\nCluster shop named no security group, so it has got one, with %d rules, each for a row of the table of needs.\n", len(d.table.rows))
 	return nil
 }
 
-// group waits until the cluster's group is ready, and as wanted.
-func (s *plane) group(ctx context.Context, wanted func(*v1alpha1.SecurityGroup) bool) (*v1alpha1.SecurityGroup, error) {
+// learn learns which rule of the group is for which row.
+func (d *demo) learn(ctx context.Context, s *plane) error {
+	list, err := s.rules(ctx)
+	if err != nil {
+		return err
+	}
+	d.table.rows = map[string]string{}
+	for i := range list {
+		d.table.rows[list[i].by] = list[i].row
+	}
+	return nil
+}
+
+// rules waits until the cluster's group is ready, and lists its rules.
+func (s *plane) rules(ctx context.Context) ([]rule, error) {
 	var cluster v1alpha1.Cluster
 	if err := s.until(ctx, "clusters", "shop", &cluster, func() bool { return isTrue(cluster.Status.Conditions, v1alpha1.ConditionReady) }); err != nil {
 		return nil, err
 	}
 	group := &v1alpha1.SecurityGroup{}
-	return group, s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, group, func() bool { return group.Status.RuleCount > 0 && wanted(group) })
+	if err := s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, group, func() bool { return group.Status.RuleCount > 0 }); err != nil {
+		return nil, err
+	}
+	return rulesOf(group)
 }
 
 // refuse tries to delete the group, as the administrator.

@@ -198,7 +198,8 @@ func once(ctx context.Context, d *net.Dialer, network, to string, text []byte) e
 // ping is an echo request. The kernel sums up those of ICMPv6.
 func ping(text []byte, protocol string) []byte {
 	const echoRequest, echoRequestIPv6 = 8, 128
-	packet := append([]byte{echoRequest, 0, 0, 0, 0, 1, 0, 1}, text...)
+	// The text also gives the number that tells one ping from another.
+	packet := append([]byte{echoRequest, 0, 0, 0, text[0], text[1], 0, 1}, text...)
 	if protocol == "icmpv6" {
 		packet[0] = echoRequestIPv6
 		return packet

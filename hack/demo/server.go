@@ -18,7 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/utils/clock"
@@ -52,7 +54,7 @@ func startServer(ctx context.Context, program, dir string, on *netns.Machine, na
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()                                                                               //nolint:errcheck // the process writes, not we
+	defer log.Close()                                                                           //nolint:errcheck // the process writes, not we
 	cmd := exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0", "--names", name) //nolint:gosec,noctx // G204: what we have built; it is stopped gently
 	cmd.Stdout, cmd.Stderr = log, log
 	watch := clock.RealClock{} // for a figure to print, and patience
@@ -111,6 +113,20 @@ func (s *plane) apply(ctx context.Context, o *unstructured.Unstructured) error {
 
 func (s *plane) remove(ctx context.Context, resources, name string) error {
 	return s.Objects(resource(resources)).Delete(ctx, name, metav1.DeleteOptions{})
+}
+
+func (s *plane) patch(ctx context.Context, resources, name, merge string) error {
+	_, err := s.Objects(resource(resources)).Patch(ctx, name, types.MergePatchType, []byte(merge), metav1.PatchOptions{FieldManager: owner})
+	return s.Explain(err)
+}
+
+// list reads a list of objects into one of ours.
+func (s *plane) list(ctx context.Context, resources string, into any) error {
+	list, err := s.Objects(resource(resources)).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return s.Explain(err)
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(list.UnstructuredContent(), into)
 }
 
 // until reads an object into one of ours until it is as wanted.

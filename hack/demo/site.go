@@ -13,21 +13,21 @@ import (
 
 // The site is the network of the demo.
 //
-//	            node-1   node-2   node-3      192.168.0.0/19, with an agent on each
-//	              |      /   \    /   \
-//	              |   pod-2   |  |   pod-3    172.20.0.0/16, through VXLAN from node to node
-//	              +-----------+--+
-//	                          |
-//	                       router             192.168.0.1, also answers DNS
-//	                       /     \
-//	              internet        services    clients, a registry; load balancer, metadata, control plane
+//	          pod-2   pod-3                  172.20.0.0/16, in VXLAN from node to node
+//	            |       |
+//	node-1   node-2   node-3   control       192.168.0.0/19, with an agent on each node
+//	  +---------+-------+-------+
+//	                router                   192.168.0.1, also answers DNS
+//	         +---------+---------+
+//	     internet            services        clients, a registry; load balancer, metadata
 type site struct {
 	*netns.Lab
 	// places are in the order in which one is looked for as the peer of a rule.
 	places []*place
 	nodes  []*node
-	// control is where hosts reach the server.
+	// control is where hosts reach the server: at a machine that passes all on.
 	control netip.AddrPort
+	door    *netns.Machine
 	open    []io.Closer
 }
 
@@ -59,8 +59,9 @@ const (
 	nodePort       = 30080
 	podPort        = 8080
 	apiPort        = 6443
+	etcdPort       = 2379
 	resolver       = "192.168.0.1"
-	controlPlane   = "10.99.0.5"
+	controlPlane   = "192.168.0.5"
 	uplink         = "eth0"
 	registryRange  = "198.51.100.0/24"
 	servicesRange  = "100.64.0.0/10"
@@ -90,6 +91,8 @@ func newSite() (*site, error) {
 	for _, n := range []string{"1", "2", "3"} {
 		s.addNode(subnet, n)
 	}
+	s.door = s.Machine("control")
+	s.door.Plug(subnet, uplink, prefixes(controlPlane+"/19")...)
 	s.tunnel("2", "3")
 	s.tunnel("3", "2")
 	s.addOutside(subnet, outside)
@@ -157,22 +160,22 @@ func (s *site) addOutside(subnet, outside *netns.Switch) {
 	router.Plug(outside, "eth1", prefixes("203.0.113.1/24", "2001:db8:9::1/64")...)
 	router.Forward()
 	internet.Plug(outside, uplink, prefixes("203.0.113.9/24", "203.0.113.200/24", "198.51.100.10/32", "198.51.100.123/32", "2001:db8:9::9/64")...)
-	services.Plug(outside, uplink, prefixes("203.0.113.2/24", "192.168.64.4/32", "100.100.100.200/32", "100.100.2.136/32", controlPlane+"/32")...)
+	services.Plug(outside, uplink, prefixes("203.0.113.2/24", "192.168.64.4/32", "100.100.100.200/32", "100.100.2.136/32")...)
 	for _, m := range []*netns.Machine{internet, services} {
 		m.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("203.0.113.1"))
 	}
 	internet.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("2001:db8:9::1"))
-	for to, via := range map[string]string{registryRange: "203.0.113.9", servicesRange: "203.0.113.2", balancersRange: "203.0.113.2", controlPlane + "/32": "203.0.113.2"} {
+	for to, via := range map[string]string{registryRange: "203.0.113.9", servicesRange: "203.0.113.2", balancersRange: "203.0.113.2"} {
 		router.Route(netip.MustParsePrefix(to), netip.MustParseAddr(via))
 	}
 	s.add("router", router, resolver, "fd00:192:168::1")
-	s.add("balancer", services, "192.168.64.4")
-	s.add("admin", internet, "203.0.113.200")
 	s.add("client", internet, "203.0.113.9", "2001:db8:9::9")
+	s.add("admin", internet, "203.0.113.200")
 	s.add("registry", internet, "198.51.100.10")
 	s.add("clock", internet, "198.51.100.123")
-	s.add("metadata", services, "100.100.100.200")
 	s.add("cloud", services, "100.100.2.136")
+	s.add("balancer", services, "192.168.64.4")
+	s.add("metadata", services, "100.100.100.200")
 }
 
 // answerDNS says of every name that there is none, which is an answer.
@@ -240,7 +243,7 @@ func (s *service) Close() error {
 // forward makes the server, which runs on this machine, reachable for the hosts:
 // what connects to the control plane's address is passed on.
 func (s *site) forward(server string) error {
-	l, err := listen(s.place("cloud").machine, s.control)
+	l, err := listen(s.door, s.control)
 	if err != nil {
 		return err
 	}
@@ -259,8 +262,8 @@ func (s *site) forward(server string) error {
 
 // pass connects a connection to another, until one side has said all.
 func pass(c net.Conn, server string) {
-	defer c.Close()                        //nolint:errcheck // it is over
-	to, err := net.Dial("tcp", server)     //nolint:noctx // it ends with the other one
+	defer c.Close()                    //nolint:errcheck // it is over
+	to, err := net.Dial("tcp", server) //nolint:noctx // it ends with the other one
 	if err != nil {
 		return
 	}
