@@ -89,7 +89,7 @@ var floors = []floor{
 	// Its tests need nothing but go-cmp: who may come in is decided without Kubernetes.
 	{room: "/internal/identity", only: []string{module + "/internal/identity"}},
 	{room: "/internal/kubeapi", never: slices.Concat(light, []ban{{"it brings objects; what they mean is decided elsewhere", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge"}}})},
-	{room: "/internal/statedir", only: []string{"golang.org/x/sys"}},
+	{room: "/internal/statedir", only: []string{module + "/internal/statedir", "golang.org/x/sys"}},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
 	{room: "/internal/gather", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/status", never: slices.Concat(cloudless, serverless)},
@@ -99,6 +99,7 @@ var floors = []floor{
 	{room: "/hack/demo", never: slices.Concat(cloudless, serverless)},
 	{room: "/test/netns", only: []string{module + "/test/netns", "github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher", "golang.org/x"}},
 	{room: "/test/scale", only: []string{}, tests: []string{"golang.org/x/sync", "k8s.io", "sigs.k8s.io/controller-runtime", module + "/api", module + "/internal/convert"}},
+	{room: "/test/fleet", only: []string{module + "/test/fleet"}, tests: []string{"github.com/go-logr", "k8s.io", "sigs.k8s.io/controller-runtime", "github.com/vishvananda", "golang.org/x/sys", module + "/api", module + "/internal", module + "/test/netns"}},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: cloudless},
 	{room: "/cmd/ringfence-agent", never: light},

@@ -12,6 +12,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/nft/apply"
 	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/internal/upstream"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -96,7 +97,7 @@ func (a *agent) loop(ctx context.Context, from source) error {
 		return err
 	}
 	f := &follower{agent: a, source: from}
-	f.start()
+	f.start(ctx)
 	ticker := a.host.clock.NewTicker(beat)
 	defer ticker.Stop()
 	for {
@@ -139,14 +140,14 @@ type follower struct {
 }
 
 // start recovers what was enforced; if it cannot, that is tried again.
-func (f *follower) start() {
+func (f *follower) start(ctx context.Context) {
 	f.turn.apply, f.due = true, true
 	f.host.log.Info("started", "from", f.source, "state", f.host.disk.Dir)
 	if err := f.host.recover(); err != nil {
 		f.host.log.Error("cannot recover what was enforced", "problem", err)
 		f.applying = err
 	}
-	f.reread()
+	f.reread(ctx)
 }
 
 // step does what is due.
@@ -163,7 +164,7 @@ func (f *follower) step(ctx context.Context) {
 	}
 	if f.turn.read {
 		f.turn.read = false
-		f.reread()
+		f.reread(ctx)
 	}
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
@@ -182,11 +183,15 @@ func (f *follower) step(ctx context.Context) {
 }
 
 // reread reads what is wanted.
-func (f *follower) reread() {
+func (f *follower) reread(ctx context.Context) {
 	in, err := f.config.aim(f.source)
 	if err != nil {
 		if text(f.reading) != err.Error() {
-			f.host.log.Error("the host keeps what it enforces: it cannot be read what else is wanted", "from", f.source, "problem", err)
+			level := slog.LevelError
+			if errors.Is(err, upstream.ErrUnknown) {
+				level = slog.LevelInfo // it comes, or the control plane is away
+			}
+			f.host.log.Log(ctx, level, "the host keeps what it enforces: it cannot be read what else is wanted", "from", f.source, "problem", err)
 		}
 		f.reading = err
 		return
