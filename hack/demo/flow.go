@@ -12,10 +12,8 @@ import (
 // A flow is something that somebody may want to send.
 type flow struct {
 	from, to *place
-	// src and dst are addresses of the two, of one family.
-	src, dst netip.Addr
-	protocol string
-	port     uint16 // 0 where there is none
+	pair
+	kind
 	// row is why it must pass; empty for one that must not.
 	row string
 	// wish is what must happen for the demo to succeed: accept or drop.
@@ -28,8 +26,7 @@ type flow struct {
 type judgement struct {
 	node                     *node
 	direction, local, remote string
-	protocol                 string
-	port                     uint16
+	kind
 	// action and by are the prediction.
 	action, by string
 }
@@ -69,28 +66,41 @@ func (f *flow) forged() bool {
 	return f.protocol == "udp" && f.port == overlayPort && f.from.node == nil && f.to.node != nil && f.to.node.pod != nil
 }
 
-// between returns a flow from an address of one place to one of another.
-func between(from, to *place, i int, dst netip.Addr, protocol string, port uint16) *flow {
-	f := &flow{from: from, to: to, src: from.addresses[i], dst: dst, protocol: protocol, port: port}
+// A pair is where a packet comes from and goes to: addresses of one family.
+type pair struct{ src, dst netip.Addr }
+
+// ipv4 and ipv6 pair the first addresses of two places that have both.
+func ipv4(from, to *place) pair { return pair{from.addresses[0], to.addresses[0]} }
+func ipv6(from, to *place) pair { return pair{from.addresses[1], to.addresses[1]} }
+
+// A kind of flow is a protocol, and a port where there are any.
+type kind struct {
+	protocol string
+	port     uint16
+}
+
+// between returns a flow of a kind from one place to another.
+func between(from, to *place, at pair, k kind) *flow {
+	f := &flow{from: from, to: to, pair: at, kind: k}
 	f.ask()
 	return f
 }
 
 // ask lists who judges the flow: what they see on the wire is the nodes'.
 func (f *flow) ask() {
-	src, dst, protocol, port := f.src, f.dst, f.protocol, f.port
+	src, dst, k := f.src, f.dst, f.kind
 	if f.from.behind {
 		src = f.from.node.addresses[0]
 	}
 	if f.tunnelled() {
-		dst, protocol, port = f.to.node.addresses[0], "udp", overlayPort
+		dst, k = f.to.node.addresses[0], kind{"udp", overlayPort}
 	}
 	f.judged = nil
 	if f.from.node != nil {
-		f.judged = append(f.judged, judgement{node: f.from.node, direction: "egress", local: src.String(), remote: dst.String(), protocol: protocol, port: port})
+		f.judged = append(f.judged, judgement{node: f.from.node, direction: "egress", local: src.String(), remote: dst.String(), kind: k})
 	}
 	if f.to.node != nil {
-		f.judged = append(f.judged, judgement{node: f.to.node, direction: "ingress", local: dst.String(), remote: src.String(), protocol: protocol, port: port})
+		f.judged = append(f.judged, judgement{node: f.to.node, direction: "ingress", local: dst.String(), remote: src.String(), kind: k})
 	}
 }
 
@@ -106,7 +116,7 @@ func (f *flow) predicted() string {
 
 // parcel is how the flow is sent.
 func (f *flow) parcel() (*parcel, error) {
-	p := &parcel{sender: f.from.machine, receiver: f.to.machine, from: f.src, to: f.dst, port: f.port, at: netip.AddrPortFrom(f.dst, f.port), protocol: f.protocol}
+	p := &parcel{sender: f.from.machine, receiver: f.to.machine, pair: f.pair, kind: f.kind, at: netip.AddrPortFrom(f.dst, f.port)}
 	switch {
 	case f.to.serves != nil && f.to.serves.at == p.at && f.protocol == "tcp":
 		p.service = f.to.serves
@@ -132,9 +142,8 @@ type rule struct {
 	direction string
 	by        string // as verdicts name it
 	row       string
-	protocol  string
-	port      uint16
-	peer      netip.Prefix
+	kind
+	peer netip.Prefix
 }
 
 // rulesOf lists the rules of the group that the controllers made.
@@ -146,20 +155,20 @@ func rulesOf(group *v1alpha1.SecurityGroup) ([]rule, error) {
 	}{{"ingress", group.Status.SystemIngress}, {"egress", group.Status.SystemEgress}} {
 		for i := range side.list {
 			r := &side.list[i]
-			peer, err := netip.ParsePrefix(string(r.Peer.CIDR))
-			if a, wrong := netip.ParseAddr(string(r.Peer.CIDR)); err != nil && wrong == nil {
+			peer, err := netip.ParsePrefix(r.Peer.CIDR)
+			if a, wrong := netip.ParseAddr(r.Peer.CIDR); err != nil && wrong == nil {
 				peer, err = netip.PrefixFrom(a, a.BitLen()), nil
 			}
 			if err != nil {
 				return nil, fmt.Errorf("group %s, %s rule %d: %w", group.Name, side.direction, i+1, err)
 			}
 			var port uint16
-			if _, err := fmt.Sscanf(string(r.Ports), "%d/", &port); err != nil {
+			if _, err := fmt.Sscanf(r.Ports, "%d/", &port); err != nil {
 				port = 0 // -1/-1
 			}
 			out = append(out, rule{
 				direction: side.direction, by: fmt.Sprintf("%s/%s/%d", group.Name, side.direction, i+1), row: r.Row,
-				protocol: strings.ToLower(r.Protocol.String()), port: port, peer: peer,
+				kind: kind{strings.ToLower(r.Protocol.String()), port}, peer: peer,
 			})
 		}
 	}
@@ -169,31 +178,28 @@ func rulesOf(group *v1alpha1.SecurityGroup) ([]rule, error) {
 // candidates are the flows of the site that a rule may be there for, the most
 // telling first.
 func (s *site) candidates(r *rule) []*flow {
-	protocols := []string{r.protocol}
-	port := r.port
+	k := r.kind
 	switch {
 	case r.protocol == "all":
-		protocols, port = []string{"gre"}, 0
-	case r.direction == "ingress" && r.protocol == "tcp" && r.port == 30000:
-		port = nodePort
+		k = kind{protocol: "gre"}
+	case k == kind{"tcp", firstNodePort}:
+		k.port = nodePort
 	}
 	var out []*flow
-	for _, protocol := range protocols {
-		for _, local := range []string{"node-2", "node-3", "node-1"} {
-			for _, remote := range s.places {
-				out = append(out, s.pairs(r, s.place(local), remote, protocol, port)...)
-			}
+	for _, local := range []string{"node-2", "node-3", "node-1"} {
+		for _, remote := range s.places {
+			out = append(out, s.pairs(r, s.place(local), remote, k)...)
 		}
 	}
 	return out
 }
 
 // pairs are the flows between a node and a peer of a rule.
-func (s *site) pairs(r *rule, local, remote *place, protocol string, port uint16) []*flow {
+func (s *site) pairs(r *rule, local, remote *place, k kind) []*flow {
 	if local == remote {
 		return nil
 	}
-	if protocol == "udp" && port == overlayPort && r.peer.Addr().Is4() {
+	if (k == kind{"udp", overlayPort}) && r.peer.Addr().Is4() {
 		return s.tunnels(r, local, remote)
 	}
 	from, to := remote, local
@@ -202,18 +208,18 @@ func (s *site) pairs(r *rule, local, remote *place, protocol string, port uint16
 	}
 	// What only the control plane offers is tried there: a worker on which an
 	// agent sees an API server or etcd listening is one of it from then on.
-	if (port == apiPort || port == etcdPort) && to.node != nil && to != s.place("node-1") {
+	if (k.port == apiPort || k.port == etcdPort) && to.node != nil && to != s.place("node-1") {
 		return nil
 	}
 	var out []*flow
-	for i, a := range from.addresses {
+	for _, src := range from.addresses {
 		for _, dst := range to.addresses {
-			peer := a
+			peer := src
 			if r.direction == "egress" {
 				peer = dst
 			}
-			if a.Is4() == dst.Is4() && r.peer.Contains(peer) {
-				out = append(out, between(from, to, i, dst, protocol, port))
+			if src.Is4() == dst.Is4() && r.peer.Contains(peer) {
+				out = append(out, between(from, to, pair{src, dst}, k))
 			}
 		}
 	}
@@ -229,41 +235,37 @@ func (*site) tunnels(r *rule, local, remote *place) []*flow {
 	if r.direction == "egress" {
 		from, to = to, from
 	}
-	return []*flow{between(from, to, 0, to.addresses[0], "udp", podPort)}
+	return []*flow{between(from, to, ipv4(from, to), kind{"udp", podPort})}
 }
 
 // forbidden are the flows that nothing asks for.
 func (s *site) forbidden() []*flow {
 	var out []*flow
-	add := func(from, to, protocol string, port uint16) {
+	add := func(from, to string, family func(from, to *place) pair, k kind) {
 		a, b := s.anywhere(from), s.anywhere(to)
-		out = append(out, between(a, b, 0, b.addresses[0], protocol, port))
+		out = append(out, between(a, b, family(a, b), k))
 	}
-	addIPv6 := func(from, to, protocol string, port uint16) {
-		a, b := s.anywhere(from), s.anywhere(to)
-		out = append(out, between(a, b, 1, b.addresses[1], protocol, port))
+	for _, port := range []uint16{22, 10250, 10256, 8443, firstNodePort - 1} {
+		add("client", "node-2", ipv4, kind{"tcp", port})
 	}
-	for _, port := range []uint16{22, 10250, 10256, 8443, nodePort - 100} {
-		add("client", "node-2", "tcp", port)
-	}
-	add("client", "node-1", "tcp", apiPort)
-	add("client", "node-1", "tcp", 2379)
-	add("client", "node-2", "udp", 53)
-	add("client", "node-2", "udp", overlayPort)
-	add("client", "node-2", "icmp", 0)
-	add("client", "node-2", "gre", 0)
-	add("balancer", "node-2", "tcp", 10250)
-	add("admin", "node-3", "tcp", 10255)
-	add("node-2", "node-3", "tcp", 22)
-	add("node-2", "node-3", "icmp", 0)
-	add("node-2", "node-3", "esp", 0)
-	add("node-2", "client", "tcp", 443)
-	add("node-2", "registry", "tcp", 80)
-	add("node-2", "clock", "tcp", 123)
-	add("pod-2", "client", "tcp", 25)
-	addIPv6("client", "node-2", "tcp", 10250)
-	addIPv6("client", "node-2", "icmpv6", 0)
-	addIPv6("node-2", "node-3", "tcp", 22)
+	add("client", "node-1", ipv4, kind{"tcp", apiPort})
+	add("client", "node-1", ipv4, kind{"tcp", etcdPort})
+	add("client", "node-2", ipv4, kind{"udp", 53})
+	add("client", "node-2", ipv4, kind{"udp", overlayPort})
+	add("client", "node-2", ipv4, kind{"icmp", 0})
+	add("client", "node-2", ipv4, kind{"gre", 0})
+	add("balancer", "node-2", ipv4, kind{"tcp", 10250})
+	add("admin", "node-3", ipv4, kind{"tcp", 10255})
+	add("node-2", "node-3", ipv4, kind{"tcp", 22})
+	add("node-2", "node-3", ipv4, kind{"icmp", 0})
+	add("node-2", "node-3", ipv4, kind{"esp", 0})
+	add("node-2", "client", ipv4, kind{"tcp", 443})
+	add("node-2", "registry", ipv4, kind{"tcp", 80})
+	add("node-2", "clock", ipv4, kind{"tcp", 123})
+	add("pod-2", "client", ipv4, kind{"tcp", 25})
+	add("client", "node-2", ipv6, kind{"tcp", 10250})
+	add("client", "node-2", ipv6, kind{"icmpv6", 0})
+	add("node-2", "node-3", ipv6, kind{"tcp", 22})
 	return out
 }
 

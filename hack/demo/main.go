@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -64,7 +65,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if d.site, err = newSite(); err != nil {
+	if d.site, err = newSite(ctx); err != nil {
 		return errors.Join(err, d.site.close())
 	}
 	defer func() { err = errors.Join(err, d.site.close()) }()
@@ -78,11 +79,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.site.forward(at.Host); err != nil {
+	if err := d.site.forward(ctx, at.Host); err != nil {
 		return err
 	}
 	for _, step := range []func(context.Context, *plane) error{
-		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.forbidden, d.webhook, d.mistakes, d.refuse, d.check,
+		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.pods, d.forbidden, d.webhook, d.mistakes, d.refuse, d.check,
 	} {
 		if err := step(ctx, server); err != nil {
 			return err
@@ -177,16 +178,29 @@ func (d *demo) check(ctx context.Context, s *plane) error {
 }
 
 func (d *demo) next(s *plane) {
+	node := d.site.place("node-2").node
 	d.printf(`
-Go on in another terminal:
+All of it stays up. Go on in another terminal, here:
   export KUBECONFIG=%s
-  kubectl get sg,clusters.ringfence.dev,nodepools,hosts
-  kubectl edit clusters.ringfence.dev shop     # add a webhook port, and see the group follow
-  kubectl delete namespace default             # no
-  %s explain --kubeconfig $KUBECONFIG --from 192.168.0.11 --to 192.168.0.12 --port 10250
-  %s token create --host node-1                # the command with which a host joins
-Ctrl-C ends the server and removes its files.
-`, s.kubeconfig, filepath.Join(d.bin, "ringfence"), filepath.Join(d.bin, "ringfence"))
+  kubectl get sg,clusters.ringfence.dev,hosts,rollouts
+  kubectl edit clusters.ringfence.dev shop     # add a webhook port, and see the hosts follow
+  %[2]s rollout status
+  %[2]s explain --kubeconfig $KUBECONFIG --from 203.0.113.9 --to 192.168.0.12 --port 10250
+  %[3]s %[4]s status --state-dir %[5]s
+  %[3]s nft list table inet ringfence
+  %[3]s %[4]s open --for 1m
+Ctrl-C ends everything, and removes its files.
+`, s.kubeconfig, filepath.Join(d.bin, "ringfence"), enter(node.agent.PID()), filepath.Join(d.bin, "ringfence-agent"), node.stateDir)
+}
+
+// enter is the command that runs another one where a process is.
+func enter(pid int) string {
+	const everybody = "4294967295"
+	users, err := os.ReadFile("/proc/self/uid_map")
+	if err == nil && !strings.Contains(string(users), everybody) { // we are root for ourselves only
+		return fmt.Sprintf("nsenter -t %d -U -n --preserve-credentials", pid)
+	}
+	return fmt.Sprintf("nsenter -t %d -n", pid)
 }
 
 // decode turns an object of the API into one of ours.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,7 +44,10 @@ func (d *demo) predict(ctx context.Context, s *plane, flows []*flow) error {
 	}
 	lines := json.NewDecoder(bytes.NewReader(answers))
 	for _, j := range asked {
-		var a struct{ Action, By string }
+		var a struct {
+			Action string `json:"action"`
+			By     string `json:"by"`
+		}
 		if err := lines.Decode(&a); err != nil {
 			return fmt.Errorf("ringfence explain answers too little: %w", err)
 		}
@@ -57,31 +61,25 @@ type count struct{ direction, by, action string }
 
 // A status is what `ringfence-agent status -o json` says, as far as we ask.
 type status struct {
-	Version, Why string
-	Problems     []string
-	Rules        []struct {
-		By, Direction, Action string
-		Packets               uint64
-	}
+	Rules []struct {
+		By        string `json:"by"`
+		Direction string `json:"direction"`
+		Action    string `json:"action"`
+		Packets   uint64 `json:"packets"`
+	} `json:"rules"`
 }
 
-// status asks the agent's program on a node.
-func (d *demo) status(n *node) (*status, error) {
-	var out, errs bytes.Buffer
+// counts asks the agent's program on a node.
+func (d *demo) counts(n *node) (map[count]uint64, error) {
+	var told, errs bytes.Buffer
 	cmd := exec.Command(filepath.Join(d.bin, "ringfence-agent"), "status", "-o", "json", "--state-dir", n.stateDir) //nolint:gosec,noctx // G204: what we have built; it is quick
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdout, cmd.Stderr = &told, &errs
 	if err := n.machine.Run(cmd); err != nil {
 		return nil, fmt.Errorf("ringfence-agent status on %s: %w\n%s", n.name, err, &errs)
 	}
-	s := &status{}
-	return s, json.Unmarshal(out.Bytes(), s)
-}
-
-// counts reads the counters of a node.
-func (d *demo) counts(n *node) (map[count]uint64, error) {
-	s, err := d.status(n)
-	if err != nil {
-		return nil, err
+	var s status
+	if err := json.Unmarshal(told.Bytes(), &s); err != nil {
+		return nil, fmt.Errorf("ringfence-agent status on %s: %w", n.name, err)
 	}
 	out := map[count]uint64{}
 	for _, r := range s.Rules {
@@ -247,8 +245,8 @@ func (t *table) names(list []risen) string {
 func (t *table) add(f *flow, m *measurement) {
 	t.flows++
 	row, verdict, by := f.row, "", m.by
-	if row == "" {
-		row = "forbidden"
+	if row == "" && f.wish == "accept" {
+		row = t.names(f.deciders()[len(f.judged)-1:])
 	}
 	if m.agrees(f) && f.predicted() == f.wish {
 		by = f.deciders()
@@ -266,5 +264,5 @@ func (t *table) add(f *flow, m *measurement) {
 	case m.dropped:
 		became = "dropped"
 	}
-	t.line(f.String(), row, f.predicted()+", "+t.names(f.deciders()), became+", "+t.names(by), verdict)
+	t.line(f.String(), cmp.Or(row, "forbidden"), f.predicted()+", "+t.names(f.deciders()), became+", "+t.names(by), verdict)
 }

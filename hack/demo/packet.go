@@ -17,12 +17,10 @@ import (
 // A parcel is one packet, or one connection, that carries a text that no other has.
 type parcel struct {
 	sender, receiver *netns.Machine
-	from, to         netip.Addr
-	// port is the destination's, if the protocol has ports; at is where the
-	// receiver waits, which is elsewhere behind a node's port.
-	port     uint16
-	at       netip.AddrPort
-	protocol string
+	pair
+	kind
+	// at is where the receiver waits, which is elsewhere behind a node's port.
+	at netip.AddrPort
 	// service listens there already; nil if nobody does.
 	service *service
 	// wrap hides the text in something else; nil for not.
@@ -43,7 +41,7 @@ func numbers() map[string]int {
 func (p *parcel) send(ctx context.Context) (received <-chan struct{}, done func(), err error) {
 	text := []byte(rand.Text())
 	came := make(chan struct{}, 1)
-	sink, err := p.wait(func(got []byte) {
+	sink, err := p.wait(ctx, func(got []byte) {
 		if bytes.Contains(got, text) {
 			select {
 			case came <- struct{}{}:
@@ -78,43 +76,43 @@ func (p *parcel) send(ctx context.Context) (received <-chan struct{}, done func(
 }
 
 // wait lets the receiver hand what it gets to a function.
-func (p *parcel) wait(got func([]byte)) (io.Closer, error) {
+func (p *parcel) wait(ctx context.Context, got func([]byte)) (io.Closer, error) {
 	if p.service != nil {
 		return p.service.listen(got), nil
 	}
 	switch p.protocol {
 	case "tcp":
-		l, err := listen(p.receiver, p.at)
+		l, err := listen(ctx, p.receiver, p.at)
 		if err == nil {
 			go echo(l, got)
 		}
 		return l, err
 	case "udp":
-		return p.hear("udp", net.UDPAddrFromAddrPort(p.at), got)
+		return p.hear(ctx, "udp", net.UDPAddrFromAddrPort(p.at), got)
 	}
-	return p.hear(p.raw(), &net.IPAddr{IP: p.at.Addr().AsSlice()}, got)
+	return p.hear(ctx, p.raw(), &net.IPAddr{IP: p.at.Addr().AsSlice()}, got)
 }
 
 func (p *parcel) raw() string {
 	family := "ip4"
-	if p.to.Is6() {
+	if p.dst.Is6() {
 		family = "ip6"
 	}
 	return fmt.Sprintf("%s:%d", family, numbers()[p.protocol])
 }
 
 // hear waits for packets.
-func (p *parcel) hear(network string, at net.Addr, got func([]byte)) (io.Closer, error) {
+func (p *parcel) hear(ctx context.Context, network string, at net.Addr, got func([]byte)) (io.Closer, error) {
 	var c net.PacketConn
 	err := p.receiver.Do(func() (err error) {
-		c, err = (&net.ListenConfig{}).ListenPacket(context.Background(), network, at.String())
+		c, err = (&net.ListenConfig{}).ListenPacket(ctx, network, at.String())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	go func() {
-		for buffer := make([]byte, 2048); ; { //nolint:mnd // more than we send
+		for buffer := make([]byte, 2048); ; { // more than we send
 			n, from, err := c.ReadFrom(buffer)
 			if err != nil {
 				return
@@ -129,10 +127,10 @@ func (p *parcel) hear(network string, at net.Addr, got func([]byte)) (io.Closer,
 }
 
 // listen accepts connections on a machine.
-func listen(m *netns.Machine, at netip.AddrPort) (net.Listener, error) {
+func listen(ctx context.Context, m *netns.Machine, at netip.AddrPort) (net.Listener, error) {
 	var l net.Listener
 	err := m.Do(func() (err error) {
-		l, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", at.String())
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
 		return err
 	})
 	return l, err
@@ -160,7 +158,7 @@ func (p *parcel) try(ctx context.Context, text []byte) error {
 	if p.wrap != nil {
 		text = p.wrap(text)
 	}
-	local, remote := netip.AddrPortFrom(p.from, 0), netip.AddrPortFrom(p.to, p.port)
+	local, remote := netip.AddrPortFrom(p.src, 0), netip.AddrPortFrom(p.dst, p.port)
 	switch p.protocol {
 	case "tcp":
 		c, err := (&net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}).DialContext(ctx, "tcp", remote.String())
@@ -182,7 +180,7 @@ func (p *parcel) try(ctx context.Context, text []byte) error {
 	case "esp":
 		text = append([]byte{0, 0, 1, 0, 0, 0, 0, 1}, text...) // an index and a number
 	}
-	return once(ctx, &net.Dialer{LocalAddr: &net.IPAddr{IP: p.from.AsSlice()}}, p.raw(), p.to.String(), text)
+	return once(ctx, &net.Dialer{LocalAddr: &net.IPAddr{IP: p.src.AsSlice()}}, p.raw(), p.dst.String(), text)
 }
 
 func once(ctx context.Context, d *net.Dialer, network, to string, text []byte) error {
@@ -212,12 +210,12 @@ func ping(text []byte, protocol string) []byte {
 func checksum(data []byte) uint16 {
 	var sum uint32
 	for i, b := range data {
-		sum += uint32(b) << (8 * (1 - i%2)) //nolint:mnd // bytes in a word
+		sum += uint32(b) << (8 * (1 - i%2)) // bytes in a word
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	return ^uint16(sum) //nolint:gosec // G115: at most 0xffff by now
+	return ^uint16(sum)
 }
 
 // forge returns what somebody would send to a node's VXLAN port to speak to a
@@ -226,7 +224,7 @@ func forge(tunnel net.HardwareAddr, from netip.Addr, to netip.AddrPort) func([]b
 	return func(text []byte) []byte {
 		const network, ipv4 = 1, 0x0800
 		const vxlanHeader, frameHeader, ipHeader, udpHeader = 8, 14, 20, 8
-		packet := make([]byte, vxlanHeader+frameHeader+ipHeader+udpHeader, 128) //nolint:mnd // and room for the text
+		packet := make([]byte, vxlanHeader+frameHeader+ipHeader+udpHeader, 128) // and room for the text
 		packet[0] = 0x08                                                        // there is a network's number
 		binary.BigEndian.PutUint32(packet[4:], network<<8)
 		frame := packet[vxlanHeader:]
@@ -234,15 +232,15 @@ func forge(tunnel net.HardwareAddr, from netip.Addr, to netip.AddrPort) func([]b
 		frame[6] = 0x02 // from a made-up address
 		binary.BigEndian.PutUint16(frame[12:], ipv4)
 		ip := frame[frameHeader:]
-		ip[0], ip[8], ip[9] = 0x45, 64, 17 // five words, hops left, UDP
-		binary.BigEndian.PutUint16(ip[2:], uint16(ipHeader+udpHeader+len(text)))
+		ip[0], ip[8], ip[9] = 0x45, 64, 17                                       // five words, hops left, UDP
+		binary.BigEndian.PutUint16(ip[2:], uint16(ipHeader+udpHeader+len(text))) //nolint:gosec // G115: a text is short
 		copy(ip[12:], from.AsSlice())
 		copy(ip[16:], to.Addr().AsSlice())
 		binary.BigEndian.PutUint16(ip[10:], checksum(ip[:ipHeader]))
 		udp := ip[ipHeader:] // without a checksum, as IPv4 allows
 		binary.BigEndian.PutUint16(udp, to.Port())
 		binary.BigEndian.PutUint16(udp[2:], to.Port())
-		binary.BigEndian.PutUint16(udp[4:], uint16(udpHeader+len(text)))
+		binary.BigEndian.PutUint16(udp[4:], uint16(udpHeader+len(text))) //nolint:gosec // G115: a text is short
 		return append(packet, text...)
 	}
 }

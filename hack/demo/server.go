@@ -32,7 +32,7 @@ import (
 
 const (
 	// patience is far beyond what each step takes on a slow machine.
-	patience = time.Minute
+	patience = 2 * time.Minute
 	poll     = 50 * time.Millisecond
 	owner    = "ringfence-demo"
 )

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -56,6 +57,7 @@ type node struct {
 // What the manifest in shop.yaml says of the network.
 const (
 	overlayPort    = 8472
+	firstNodePort  = 30000
 	nodePort       = 30080
 	podPort        = 8080
 	apiPort        = 6443
@@ -85,7 +87,7 @@ func prefixes(list ...string) []netip.Prefix {
 }
 
 // newSite builds the network, and what listens in it all the time.
-func newSite() (*site, error) {
+func newSite(ctx context.Context) (*site, error) {
 	s := &site{Lab: netns.New(), control: netip.AddrPortFrom(netip.MustParseAddr(controlPlane), apiPort)}
 	subnet, outside := s.Switch("nodes-a"), s.Switch("outside")
 	for _, n := range []string{"1", "2", "3"} {
@@ -100,7 +102,7 @@ func newSite() (*site, error) {
 		return s, err
 	}
 	router, api := s.place("router"), s.place("node-1")
-	return s, errors.Join(s.answerDNS(router), s.standIn(api))
+	return s, errors.Join(s.answerDNS(router), s.standIn(ctx, api))
 }
 
 func (s *site) close() error {
@@ -132,9 +134,9 @@ func (s *site) addNode(subnet *netns.Switch, n string) {
 	machine.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(resolver))
 	machine.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("fd00:192:168::1"))
 	machine.Resolver(netip.MustParseAddr(resolver))
-	node := &node{place: s.add("node-"+n, machine, v4, v6)}
-	node.place.node = node
-	s.nodes = append(s.nodes, node)
+	at := s.add("node-"+n, machine, v4, v6)
+	at.node = &node{place: at}
+	s.nodes = append(s.nodes, at.node)
 }
 
 // tunnel puts a pod behind a node, with a tunnel to the pods of another.
@@ -181,18 +183,18 @@ func (s *site) addOutside(subnet, outside *netns.Switch) {
 // answerDNS says of every name that there is none, which is an answer.
 func (s *site) answerDNS(at *place) error {
 	return at.machine.Do(func() error {
-		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.addresses[0], 53))) //nolint:mnd // DNS
+		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at.addresses[0], 53))) // DNS
 		if err != nil {
 			return err
 		}
 		s.open = append(s.open, c)
 		go func() {
-			for buffer := make([]byte, 512); ; { //nolint:mnd // the most that a query has
+			for buffer := make([]byte, 512); ; { // the most that a query has
 				n, from, err := c.ReadFromUDPAddrPort(buffer)
 				if err != nil {
 					return
 				}
-				if n < 12 { //nolint:mnd // no header
+				if n < 12 { // no header
 					continue
 				}
 				const isAnswer, noSuchName = 0x8180, 3
@@ -205,8 +207,8 @@ func (s *site) answerDNS(at *place) error {
 }
 
 // standIn listens where the cluster's API server would.
-func (s *site) standIn(at *place) error {
-	l, err := listen(at.machine, netip.AddrPortFrom(at.addresses[0], apiPort))
+func (s *site) standIn(ctx context.Context, at *place) error {
+	l, err := listen(ctx, at.machine, netip.AddrPortFrom(at.addresses[0], apiPort))
 	if err != nil {
 		return err
 	}
@@ -242,8 +244,8 @@ func (s *service) Close() error {
 
 // forward makes the server, which runs on this machine, reachable for the hosts:
 // what connects to the control plane's address is passed on.
-func (s *site) forward(server string) error {
-	l, err := listen(s.door, s.control)
+func (s *site) forward(ctx context.Context, server string) error {
+	l, err := listen(ctx, s.door, s.control)
 	if err != nil {
 		return err
 	}

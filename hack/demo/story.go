@@ -43,11 +43,11 @@ func (d *demo) startAgents(ctx context.Context, s *plane) error {
 			return err
 		}
 	}
-	name, err := s.settled(ctx, "")
+	name, err := d.settled(ctx, s, "")
 	if err != nil {
-		return errors.Join(err, d.logs())
+		return err
 	}
-	d.printf("node-1, node-2 and node-3 enforce Ruleset %s.\n", name)
+	d.printf("node-1, node-2 and node-3 say Enforced, with Ruleset %s.\n", name)
 	return nil
 }
 
@@ -90,9 +90,9 @@ func (d *demo) logs() error {
 
 // settled waits until all hosts run one Ruleset, another one than before, and
 // none is being tried. It returns its name.
-func (s *plane) settled(ctx context.Context, before string) (string, error) {
+func (d *demo) settled(ctx context.Context, s *plane, before string) (string, error) {
 	var name string
-	err := s.rollout(ctx, func(r *v1alpha1.Rollout, hosts []v1alpha1.Host) bool {
+	err := d.rollout(ctx, s, func(r *v1alpha1.Rollout, hosts []v1alpha1.Host) bool {
 		name = r.Spec.StableRulesetName
 		if name == "" || name == before || r.Spec.CandidateRulesetName != "" {
 			return false
@@ -105,22 +105,33 @@ func (s *plane) settled(ctx context.Context, before string) (string, error) {
 }
 
 // rollout waits until the Rollout of the cluster's group and the hosts are as wanted.
-func (s *plane) rollout(ctx context.Context, wanted func(*v1alpha1.Rollout, []v1alpha1.Host) bool) error {
+func (d *demo) rollout(ctx context.Context, s *plane, wanted func(*v1alpha1.Rollout, []v1alpha1.Host) bool) error {
 	var rollouts v1alpha1.RolloutList
 	var hosts v1alpha1.HostList
 	err := wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
-		if err := s.list(ctx, "rollouts", &rollouts); err != nil {
-			return false, err
+		for _, n := range d.site.nodes {
+			select {
+			case <-n.agent.Ended():
+				return false, fmt.Errorf("the agent of %s ended: %w", n.name, n.agent.Wait())
+			default:
+			}
 		}
-		if err := s.list(ctx, "hosts", &hosts); err != nil {
+		if err := errors.Join(s.list(ctx, "rollouts", &rollouts), s.list(ctx, "hosts", &hosts)); err != nil {
 			return false, err
 		}
 		return len(rollouts.Items) == 1 && wanted(&rollouts.Items[0], hosts.Items), nil
 	})
-	if err != nil {
-		return fmt.Errorf("the hosts do not come to rest: %w\nrollouts: %+v\nhosts: %+v", err, rollouts.Items, hosts.Items)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("the hosts are not as they should be: %w", err)
+	for i := range rollouts.Items {
+		err = fmt.Errorf("%w\nrollout: %+v %+v", err, rollouts.Items[i].Spec, rollouts.Items[i].Status)
+	}
+	for i := range hosts.Items {
+		err = fmt.Errorf("%w\nhost %s: %+v", err, hosts.Items[i].Name, hosts.Items[i].Status)
+	}
+	return errors.Join(err, d.logs())
 }
 
 // needs sends a flow for each rule of the group that no flow before it needed.
@@ -161,6 +172,14 @@ func (d *demo) needs(ctx context.Context, s *plane) error {
 	return nil
 }
 
+// pods sends what pods send to others than pods: with their node's address.
+func (d *demo) pods(ctx context.Context, s *plane) error {
+	pod, registry, api := d.site.anywhere("pod-2"), d.site.place("registry"), d.site.place("node-1")
+	return d.send(ctx, s, "accept",
+		between(pod, registry, ipv4(pod, registry), kind{"tcp", 443}),
+		between(pod, api, ipv4(pod, api), kind{"tcp", apiPort}))
+}
+
 // best chooses the flow that a rule decides, or else one that it would if no
 // other did before it.
 func best(list []*flow, r *rule) *flow {
@@ -176,12 +195,22 @@ func best(list []*flow, r *rule) *flow {
 	return nil
 }
 
-// forbidden sends what nothing asks for.
+// forbidden sends what nothing asks for, and says how it all went.
 func (d *demo) forbidden(ctx context.Context, s *plane) error {
 	if err := d.send(ctx, s, "drop", d.site.forbidden()...); err != nil {
 		return err
 	}
-	return d.verdict()
+	if err := d.verdict(); err != nil {
+		return err
+	}
+	decided := 0
+	for by := range d.table.rows {
+		if d.table.decided[by] {
+			decided++
+		}
+	}
+	d.printf("\nAll %d flows did what was predicted, by the rules that were predicted: %d of the %d rules decided at\nleast one (the rest lie within another one that comes first).\n", d.table.flows, decided, len(d.table.rows))
+	return nil
 }
 
 // send predicts and measures flows that must all be accepted, or dropped.
@@ -212,23 +241,24 @@ func (d *demo) show(ctx context.Context, f *flow, wish string) error {
 func (d *demo) webhook(ctx context.Context, s *plane) error {
 	call := func() *flow {
 		api, worker := d.site.place("node-1"), d.site.place("node-3")
-		return between(api, worker, 0, worker.addresses[0], "tcp", 8443) //nolint:mnd // Gatekeeper's
+		return between(api, worker, ipv4(api, worker), kind{"tcp", 8443}) // Gatekeeper's
 	}
 	for _, change := range []struct{ ports, wish string }{{"[9443,8443]", "accept"}, {"[9443]", "drop"}} {
 		d.printf("\n$ kubectl patch clusters.ringfence.dev shop --type merge -p '{\"spec\":{\"webhookPorts\":%s}}'\n", change.ports)
-		before, err := s.settled(ctx, "")
+		before, err := d.settled(ctx, s, "")
 		if err != nil {
 			return err
 		}
 		if err := s.patch(ctx, "clusters", "shop", `{"spec":{"webhookPorts":`+change.ports+`}}`); err != nil {
 			return err
 		}
-		if _, err := s.settled(ctx, before); err != nil {
-			return errors.Join(err, d.logs())
+		if _, err := d.settled(ctx, s, before); err != nil {
+			return err
 		}
 		if err := d.learn(ctx, s); err != nil {
 			return err
 		}
+		d.printf("\n")
 		d.table.head()
 		if err := d.send(ctx, s, change.wish, call()); err != nil {
 			return err
@@ -251,12 +281,12 @@ func (s *site) mistakes() []mistake {
 		{
 			"Somebody drops the kubelet's port. The first host refuses that:",
 			`"ingress":[{"policy":"Drop","priority":1,"protocol":"TCP","ports":"10250/10250","peer":{"cidr":"192.168.0.0/16"}}]`,
-			between(node1, node2, 0, node2.addresses[0], "tcp", 10250), "refused",
+			between(node1, node2, ipv4(node1, node2), kind{"tcp", 10250}), "refused",
 		},
 		{
 			"Somebody drops DNS. The first host tries that, loses its DNS server, and goes back by itself:",
 			`"egress":[{"policy":"Drop","priority":1,"protocol":"UDP","ports":"53/53","peer":{"cidr":"0.0.0.0/0"}}]`,
-			between(node2, node3, 0, node3.addresses[0], "udp", 53), "withdrawn",
+			between(node2, node3, ipv4(node2, node3), kind{"udp", 53}), "withdrawn",
 		},
 	}
 }
@@ -265,23 +295,37 @@ func (s *site) mistakes() []mistake {
 func (d *demo) mistakes(ctx context.Context, s *plane) error {
 	for _, m := range d.site.mistakes() {
 		d.printf("\n%s\n$ kubectl patch sg shop --type merge -p '{\"spec\":{%s}}'\n", m.says, m.rule)
+		before, err := d.settled(ctx, s, "")
+		if err != nil {
+			return err
+		}
 		if err := d.predict(ctx, s, []*flow{m.flow}); err != nil { // before: hosts must keep what they run
 			return err
 		}
 		if err := s.patch(ctx, "securitygroups", "shop", `{"spec":{`+m.rule+`}}`); err != nil {
 			return err
 		}
-		var failure v1alpha1.RolloutFailure
-		err := s.rollout(ctx, func(r *v1alpha1.Rollout, _ []v1alpha1.Host) bool {
-			if r.Status.Failure != nil {
-				failure = *r.Status.Failure
+		var host v1alpha1.Host
+		err = d.rollout(ctx, s, func(r *v1alpha1.Rollout, hosts []v1alpha1.Host) bool {
+			i := slices.IndexFunc(hosts, func(h v1alpha1.Host) bool {
+				return r.Status.Failure != nil && h.Name == r.Status.Failure.HostName && strings.Contains(h.Status.RollbackReason, m.why)
+			})
+			if i >= 0 {
+				host = hosts[i]
 			}
-			return r.Spec.CandidateRulesetName == "" && strings.Contains(failure.Message, m.why)
+			return i >= 0 && r.Spec.CandidateRulesetName == ""
 		})
 		if err != nil {
-			return errors.Join(err, d.logs())
+			return err
 		}
-		d.printf("Host %s says: %s\n", failure.HostName, failure.Message)
+		after, err := d.settled(ctx, s, "")
+		if err != nil {
+			return err
+		}
+		if after != before {
+			return fmt.Errorf("the hosts run Ruleset %s, want %s, which they ran before the mistake", after, before)
+		}
+		d.printf("Host %s, status.rollbackReason:\n  %s\nEverybody runs what ran before, and what the change would have cut passes:\n\n", host.Name, strings.ReplaceAll(host.Status.RollbackReason, "\n", "\n  "))
 		d.table.head()
 		if err := d.show(ctx, m.flow, "accept"); err != nil {
 			return err
@@ -289,8 +333,8 @@ func (d *demo) mistakes(ctx context.Context, s *plane) error {
 		if err := s.patch(ctx, "securitygroups", "shop", `{"spec":{"ingress":null,"egress":null}}`); err != nil {
 			return err
 		}
-		if _, err := s.settled(ctx, ""); err != nil {
-			return errors.Join(err, d.logs())
+		if _, err := d.settled(ctx, s, ""); err != nil {
+			return err
 		}
 	}
 	return d.verdict()
