@@ -128,7 +128,7 @@ func (f *flow) parcel() (*parcel, error) {
 		err := f.to.machine.Do(func() error {
 			tunnel, err := net.InterfaceByName("flannel.1")
 			if err == nil {
-				p.wrap = forge(tunnel.HardwareAddr, netip.MustParseAddr("172.20.250.9"), p.at)
+				p.wrap = forge(tunnel.HardwareAddr, netip.MustParseAddr("172.20.3.9"), p.at)
 			}
 			return err
 		})
