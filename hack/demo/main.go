@@ -12,7 +12,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -43,7 +42,7 @@ type demo struct {
 func main() {
 	code, ran, err := netns.Elevate()
 	if err == nil && !ran {
-		code, err = show()
+		err = show()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -52,11 +51,11 @@ func main() {
 	os.Exit(code)
 }
 
-func show() (int, error) {
+func show() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d := demo{bin: "bin", input: "hack/demo/shop.yaml", out: os.Stdout, stays: term.IsTerminal(int(os.Stdin.Fd()))}
-	return 0, d.run(ctx)
+	return d.run(ctx)
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -168,11 +167,11 @@ func (d *demo) check(ctx context.Context, s *plane) error {
 		{"check", "--kubeconfig", s.kubeconfig},
 	} {
 		d.printf("\n$ ringfence %s\n", args[0])
-		cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), args...) //nolint:gosec // G204: what we have built
-		cmd.Stdout, cmd.Stderr = d.out, d.out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("ringfence %s: %w", args[0], err)
+		text, err := d.ringfence(ctx, nil, args...)
+		if err != nil {
+			return err
 		}
+		d.printf("%s", text)
 	}
 	return nil
 }

@@ -36,11 +36,9 @@ func (d *demo) predict(ctx context.Context, s *plane, flows []*flow) error {
 			asked = append(asked, j)
 		}
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), "explain", "--kubeconfig", s.kubeconfig, "--packets", "-") //nolint:gosec // G204: what we have built
-	cmd.Stdin = &questions
-	answers, err := cmd.Output()
+	answers, err := d.ringfence(ctx, &questions, "explain", "--kubeconfig", s.kubeconfig, "--packets", "-")
 	if err != nil {
-		return fmt.Errorf("ringfence explain: %w\n%s", err, answers)
+		return err
 	}
 	lines := json.NewDecoder(bytes.NewReader(answers))
 	for _, j := range asked {
@@ -54,6 +52,17 @@ func (d *demo) predict(ctx context.Context, s *plane, flows []*flow) error {
 		j.action, j.by = a.Action, a.By
 	}
 	return nil
+}
+
+// ringfence runs the command, and returns what it prints.
+func (d *demo) ringfence(ctx context.Context, in io.Reader, args ...string) ([]byte, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), args...) //nolint:gosec // G204: what we have built
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("ringfence %s: %w\n%s%s", args[0], err, &out, &errs)
+	}
+	return out.Bytes(), nil
 }
 
 // A count is a counter of a host's table: a rule in one direction.
@@ -104,9 +113,11 @@ type risen struct {
 }
 
 // measure sends a flow, and waits for a sign that it has come or that somebody
-// has dropped it. With no agents on the way there are no counters.
+// has dropped it. A drop may be somebody else's: one that is predicted is
+// believed if nothing has come a moment later, another one when time is up. With
+// no agents on the way there are no counters.
 func (d *demo) measure(ctx context.Context, f *flow) (*measurement, error) {
-	before, err := d.allCounts(f)
+	counts, err := d.allCounts(f)
 	if err != nil {
 		return nil, err
 	}
@@ -134,18 +145,19 @@ func (d *demo) measure(ctx context.Context, f *flow) (*measurement, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if m.by, err = d.risen(f, before); err != nil {
+		before := m.dropped
+		if m.by, err = d.risen(f, counts); err != nil {
 			return nil, err
 		}
 		m.dropped = slices.ContainsFunc(m.by, func(r risen) bool { return r.action == "drop" })
-		if m.received || m.dropped {
+		if m.received || before && f.predicted() == "drop" {
 			return m, nil
 		}
 	}
 }
 
 // signTime is how long a flow may leave no sign at all.
-const signTime = 5 * time.Second
+const signTime = 20 * time.Second
 
 func (d *demo) allCounts(f *flow) ([]map[count]uint64, error) {
 	out := make([]map[count]uint64, len(f.judged))

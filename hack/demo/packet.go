@@ -36,7 +36,7 @@ func numbers() map[string]int {
 	return map[string]int{"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58}
 }
 
-// send sends the parcel until the context ends. The channel is closed once the
+// send sends the parcel again and again. The channel has something once the
 // receiver has it; done ends everything.
 func (p *parcel) send(ctx context.Context) (received <-chan struct{}, done func(), err error) {
 	text := []byte(rand.Text())
@@ -165,7 +165,8 @@ func (p *parcel) try(ctx context.Context, text []byte) error {
 		if err != nil {
 			return err
 		}
-		defer c.Close() //nolint:errcheck // it is over
+		defer context.AfterFunc(ctx, func() { _ = c.Close() })() // who waits for an answer is told
+		defer c.Close()                                          //nolint:errcheck // it is over
 		if _, err := c.Write(text); err != nil {
 			return err
 		}

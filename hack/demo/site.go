@@ -88,7 +88,11 @@ func prefixes(list ...string) []netip.Prefix {
 
 // newSite builds the network, and what listens in it all the time.
 func newSite(ctx context.Context) (*site, error) {
-	s := &site{Lab: netns.New(), control: netip.AddrPortFrom(netip.MustParseAddr(controlPlane), apiPort)}
+	s := &site{Lab: netns.New()}
+	if !netns.HasIPv6() {
+		return s, errors.New("the demo needs IPv6, which this kernel was started without")
+	}
+	s.control = netip.AddrPortFrom(netip.MustParseAddr(controlPlane), apiPort)
 	subnet, outside := s.Switch("nodes-a"), s.Switch("outside")
 	for _, n := range []string{"1", "2", "3"} {
 		s.addNode(subnet, n)
@@ -189,7 +193,7 @@ func (s *site) answerDNS(at *place) error {
 		}
 		s.open = append(s.open, c)
 		go func() {
-			for buffer := make([]byte, 512); ; { // the most that a query has
+			for buffer := make([]byte, 512); ; { // the longest query
 				n, from, err := c.ReadFromUDPAddrPort(buffer)
 				if err != nil {
 					return

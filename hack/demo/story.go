@@ -53,12 +53,9 @@ func (d *demo) startAgents(ctx context.Context, s *plane) error {
 
 // startAgent joins a node, and starts its agent.
 func (d *demo) startAgent(ctx context.Context, s *plane, n *node) error {
-	token := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), "token", "create", "--host", n.name, "--server", "https://"+d.site.control.String(), "--kubeconfig", s.kubeconfig) //nolint:gosec // G204: what we have built
-	var complaint bytes.Buffer
-	token.Stderr = &complaint
-	typed, err := token.Output()
+	typed, err := d.ringfence(ctx, nil, "token", "create", "--host", n.name, "--server", "https://"+d.site.control.String(), "--kubeconfig", s.kubeconfig)
 	if err != nil {
-		return fmt.Errorf("ringfence token create: %w\n%s", err, &complaint)
+		return err
 	}
 	program := filepath.Join(d.bin, "ringfence-agent")
 	join := exec.CommandContext(ctx, program, append(strings.Fields(string(typed))[1:], "--state-dir", n.stateDir)...) //nolint:gosec // G204: what we have built
