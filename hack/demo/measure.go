@@ -276,5 +276,13 @@ func (t *table) add(f *flow, m *measurement) {
 	case m.dropped:
 		became = "dropped"
 	}
-	t.line(f.String(), cmp.Or(row, "forbidden"), f.predicted()+", "+t.names(f.deciders()), became+", "+t.names(by), verdict)
+	t.line(f.String(), cmp.Or(row, "forbidden"), with(f.predicted(), t.names(f.deciders())), with(became, t.names(by)), verdict)
+}
+
+// with adds who decided, if anybody did.
+func with(what, names string) string {
+	if names == "" {
+		return what
+	}
+	return what + ", " + names
 }

@@ -70,7 +70,8 @@ func startServer(ctx context.Context, program, dir string, on *netns.Machine, na
 }
 
 func (s *plane) untilReady(ctx context.Context) error {
-	return wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
+	// Each time is a new connection, for which a server that starts has no time.
+	return wait.PollUntilContextTimeout(ctx, 10*poll, patience, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-s.process.Ended():
 			text, _ := os.ReadFile(s.log)
