@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 
 	"ringfence.dev/ringfence/rules"
 )
@@ -68,7 +70,12 @@ func (c *Compiler) leaf(d rules.Direction, v rules.Verdict) string {
 // unreadable returns the chain for packets that lack the field that decides:
 // cut off, or with headers that the kernel cannot follow. They are dropped.
 func (c *Compiler) unreadable(d rules.Direction) string {
-	return c.end(fmt.Sprintf("unreadable_%s_%s", short[d], ending(rules.Drop, c.in.Observe)), rules.Drop, "unreadable")
+	return c.end(Unreadable(d, c.in.Observe), rules.Drop, "unreadable")
+}
+
+// Unreadable names the leaf of packets that lack the field that decides.
+func Unreadable(d rules.Direction, observed bool) string {
+	return fmt.Sprintf("unreadable_%s_%s", short[d], ending(rules.Drop, observed))
 }
 
 func (c *Compiler) end(name string, a rules.Action, what string) string {
@@ -80,9 +87,9 @@ func (c *Compiler) end(name string, a rules.Action, what string) string {
 	case a == rules.Accept:
 		n.Rules = []Rule{CountAccept{name}}
 	case c.in.Observe:
-		n.Rules = []Rule{Count{name}, Log{prefix("ringfence would drop", name, what)}, Accept{}}
+		n.Rules = []Rule{Count{name}, Log{prefix(verbWould, name, what)}, Accept{}}
 	default:
-		n.Rules = []Rule{Count{name}, Log{prefix("ringfence drop", name, what)}, Drop{}}
+		n.Rules = []Rule{Count{name}, Log{prefix(verbDrop, name, what)}, Drop{}}
 	}
 	c.leaves[name] = n
 	return name
@@ -92,4 +99,40 @@ func (c *Compiler) end(name string, a rules.Action, what string) string {
 func prefix(verb, leaf, what string) string {
 	text := fmt.Sprintf("%s %s %s", verb, leaf, what)
 	return text[:min(len(text), maxPrefix)]
+}
+
+// What a log prefix begins with.
+const (
+	verbDrop  = "ringfence drop"
+	verbWould = "ringfence would drop"
+)
+
+// A Denial is what the log says of a packet beside the packet itself.
+type Denial struct {
+	// Leaf is the chain that ended the judgement.
+	Leaf      string
+	Direction rules.Direction
+	// Observed says that the packet passed: it would have been dropped.
+	Observed bool
+}
+
+// ReadPrefix reads the prefix of a log message; false if no leaf of ours wrote it.
+func ReadPrefix(text string) (Denial, bool) {
+	var d Denial
+	rest, ok := strings.CutPrefix(text, verbDrop+" ")
+	if !ok {
+		rest, d.Observed = strings.CutPrefix(text, verbWould+" ")
+	}
+	d.Leaf, _, _ = strings.Cut(rest, " ")
+	parts := strings.Split(d.Leaf, "_")
+	const least = 3 // KIND_DIRECTION_ENDING
+	if !ok && !d.Observed || len(parts) < least || parts[len(parts)-1] != ending(rules.Drop, d.Observed) {
+		return Denial{}, false
+	}
+	i := slices.Index(short[:], parts[len(parts)-2])
+	if i < 0 {
+		return Denial{}, false
+	}
+	d.Direction = rules.Direction(i)
+	return d, true
 }
