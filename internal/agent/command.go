@@ -53,6 +53,7 @@ type command struct {
 	Config
 	confirm      string
 	once, dryRun bool
+	metrics      string
 	level        slog.Level
 }
 
@@ -88,9 +89,10 @@ func newRoot() *cobra.Command {
 	f.StringVar(&c.confirm, "confirm", string(ConfirmProbe), "what a change of rules needs to stay: never (nothing), probe (what was reached before is reached again), manual (ringfence-agent confirm)")
 	f.DurationVar(&c.Policy.Trial, "confirm-timeout", DefaultTrial, "how long a change may go unconfirmed before the kernel takes it back by itself")
 	f.StringSliceVar(&c.Policy.Force, "force", nil, "row of a flow to keep, such as AO-L3, that may be cut; may be repeated")
+	f.StringVar(&c.metrics, "metrics-listen", "", "ADDRESS:PORT for Prometheus to scrape at /metrics, as plain HTTP for whoever reaches it, such as 127.0.0.1:9187; what is beyond this machine the host's groups must let in (default: none)")
 	root.PersistentFlags().StringVar(&c.StateDir, "state-dir", "/var/lib/ringfence-agent", "folder for what is enforced, to be enforced again at boot")
 	root.PersistentFlags().TextVar(&c.level, "log-level", c.level, "debug, info, warn or error")
-	root.AddCommand(c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), newSelftest())
+	root.AddCommand(c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), c.newFlows(), newSelftest())
 	return root
 }
 
@@ -135,6 +137,11 @@ func (c *command) run(cmd *cobra.Command) error {
 			return err
 		}
 		defer done()
+		if c.metrics != "" {
+			if err := a.serveMetrics(cmd.Context(), c.metrics); err != nil {
+				return err
+			}
+		}
 		return a.loop(cmd.Context())
 	}
 	// Read first: bad input must not touch the kernel.
@@ -269,7 +276,7 @@ func (c *command) newStatus() *cobra.Command {
 			}
 			switch format {
 			case "json":
-				return s.writeJSON(cmd.OutOrStdout())
+				return printJSON(cmd.OutOrStdout(), s)
 			case "text":
 				return s.write(cmd.OutOrStdout())
 			}
@@ -418,7 +425,7 @@ func (c *command) newUninstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile), d.Unlock()); err != nil {
+			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile, seenFile, flowsFile), d.Unlock()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "table inet ringfence and the state in %s are gone: everything passes\n", filepath.Clean(c.StateDir))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -31,6 +32,9 @@ type agent struct {
 	host   *host
 	source *source
 	pid    int
+	// traffic is what is seen while the agent runs, facts what is told of it.
+	traffic *traffic
+	facts   atomic.Pointer[facts]
 }
 
 // newAgent opens the kernel and takes the state folder. The returned function
@@ -57,6 +61,8 @@ func newAgent(cfg *Config, c clock.WithTicker, log *slog.Logger) (*agent, func()
 		host:   &host{kernel: k, disk: d, exempt: tables.Exempt(), policy: cfg.Policy, clock: c, log: log, refused: map[string]error{}},
 		source: &source{cfg.Manifests, cfg.Host, cfg.Uplinks, tables},
 		pid:    os.Getpid(),
+
+		traffic: newTraffic(c, log, d),
 	}
 	return a, func() {
 		if err := k.Close(); err != nil {
@@ -99,6 +105,7 @@ func (a *agent) loop(ctx context.Context) error {
 	}
 	f := &follower{agent: a}
 	f.start()
+	defer f.traffic.save(f.host.disk)
 	ticker := a.host.clock.NewTicker(beat)
 	defer ticker.Stop()
 	for {
@@ -132,6 +139,7 @@ type follower struct {
 	// manifests and applying are what is wrong; nil if nothing is.
 	manifests, applying error
 	drift               *driftReport
+	repairs             uint64
 	told                *report
 }
 
@@ -172,6 +180,8 @@ func (f *follower) step(ctx context.Context) {
 		f.reach(ctx)
 	}
 	f.report()
+	f.traffic.step(ctx, f.turn.beats, f.host)
+	f.publish()
 }
 
 // look reads the folder if it changed, once it has stopped changing.
@@ -228,6 +238,9 @@ func (f *follower) audit() {
 		err = f.host.auditUplinks()
 	}
 	if len(drift) > 0 {
+		if err == nil {
+			f.repairs++
+		}
 		f.drift = &driftReport{At: f.host.clock.Now(), What: drift, Repaired: err == nil}
 	}
 	if err != nil {

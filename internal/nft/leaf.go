@@ -52,10 +52,16 @@ func ending(a rules.Action, observed bool) string {
 	case a == rules.Accept:
 		return "accept"
 	case observed:
-		return "would"
+		return endWould
 	}
-	return "drop"
+	return endDrop
 }
+
+// How the names of leaves end that deny.
+const (
+	endDrop  = "drop"
+	endWould = "would"
+)
 
 // leaf returns the chain that ends the judgement, and makes it if it is new.
 func (c *Compiler) leaf(d rules.Direction, v rules.Verdict) string {
@@ -124,15 +130,26 @@ func ReadPrefix(text string) (Denial, bool) {
 		rest, d.Observed = strings.CutPrefix(text, verbWould+" ")
 	}
 	d.Leaf, _, _ = strings.Cut(rest, " ")
-	parts := strings.Split(d.Leaf, "_")
-	const least = 3 // KIND_DIRECTION_ENDING
-	if !ok && !d.Observed || len(parts) < least || parts[len(parts)-1] != ending(rules.Drop, d.Observed) {
+	if !ok && !d.Observed || !Denies(d.Leaf) || strings.HasSuffix(d.Leaf, "_"+endWould) != d.Observed {
 		return Denial{}, false
 	}
-	i := slices.Index(short[:], parts[len(parts)-2])
+	kind, _ := cutLast(d.Leaf)
+	_, side := cutLast(kind)
+	i := slices.Index(short[:], side)
 	if i < 0 {
 		return Denial{}, false
 	}
 	d.Direction = rules.Direction(i)
 	return d, true
+}
+
+// Denies reports whether a leaf drops packets, or would.
+func Denies(leaf string) bool {
+	_, end := cutLast(leaf)
+	return end == endDrop || end == endWould
+}
+
+func cutLast(name string) (before, after string) {
+	i := strings.LastIndexByte(name, '_')
+	return name[:max(i, 0)], name[i+1:]
 }

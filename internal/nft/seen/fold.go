@@ -135,6 +135,9 @@ func (f *Fold) Flows() []Flow {
 	return out
 }
 
+// Len returns how many flows there are.
+func (f *Fold) Len() int { return len(f.rows) }
+
 // Totals returns what was counted.
 func (f *Fold) Totals() Totals { return f.totals }
 

@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"ringfence.dev/ringfence/internal/nft/apply"
+)
+
+// facts are what the loop says of itself to whoever asks from outside. They do
+// not change once they are published.
+type facts struct {
+	// layout and since are what is enforced; nil and zero before the first.
+	layout  *layout
+	since   time.Time
+	uplinks int
+	// applied says that the host is what is wanted; repairs how often the table
+	// was made what it should be.
+	applied bool
+	repairs uint64
+}
+
+// publish tells of what is now.
+func (f *follower) publish() {
+	now := &facts{applied: f.applying == nil && f.manifests == nil, repairs: f.repairs}
+	if f.host.current != nil {
+		now.layout, now.since, now.uplinks = f.host.current, f.host.saved.Since, len(f.host.saved.Uplinks)
+	}
+	f.facts.Store(now)
+}
+
+// A collector answers scrapes. It has a socket of its own, for the loop's is
+// not to be shared. There are at most as many series as the host has rules,
+// 1,000, and groups whose members matter, and some 30 more.
+type collector struct {
+	facts   *atomic.Pointer[facts]
+	traffic *traffic
+
+	mu     sync.Mutex
+	kernel *apply.Kernel
+}
+
+const (
+	// scrapes is how many are answered at a time; scrapeTime how long one, or
+	// its request, may take.
+	scrapes    = 2
+	scrapeTime = 10 * time.Second
+)
+
+// serveMetrics answers scrapes at an address, as plain HTTP, until the context
+// ends.
+func (a *agent) serveMetrics(ctx context.Context, address string) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("cannot serve metrics: %w", err)
+	}
+	k, err := apply.Open()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	c := &collector{facts: &a.facts, traffic: a.traffic, kernel: k}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: scrapes, Timeout: scrapeTime}))
+	server := &http.Server{Handler: mux, ReadTimeout: scrapeTime, WriteTimeout: 2 * scrapeTime, MaxHeaderBytes: 16 << 10} //nolint:mnd // bounds
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	go func() {
+		if err := server.Serve(l); ctx.Err() == nil {
+			a.host.log.Error("metrics are not served any more", "problem", err)
+		}
+	}()
+	a.host.log.Info("serving metrics", "address", l.Addr().String())
+	return nil
+}
+
+// The metrics. Counters of rules begin again at zero when their rule changes;
+// one that moves in its list keeps its count under another name.
+//
+//nolint:gochecknoglobals // constants
+var (
+	ruleLabels       = []string{"rule", "direction", "action"}
+	metricPackets    = desc("rule_packets_total", "Packets that a rule decided about: the first ones of flows, and those of flows that it drops.", ruleLabels...)
+	metricBytes      = desc("rule_bytes_total", "Bytes of these packets.", ruleLabels...)
+	metricMembers    = desc("group_members", "Addresses of a group on which the rules depend.", "group")
+	metricVersion    = desc("version_info", "The version of the rules that is confirmed; always 1.", "version")
+	metricSince      = desc("version_confirmed_timestamp_seconds", "When that version was confirmed.")
+	metricApplied    = desc("applied", "1 if the host is what was last asked for, 0 if it could not be read or applied.")
+	metricTrial      = desc("trial", "1 while a version is on trial.")
+	metricOpen       = desc("open", "1 while everything passes because a person said ringfence-agent open.")
+	metricObserve    = desc("observe", "1 if nothing is dropped, only counted.")
+	metricUplinks    = desc("uplinks", "Interfaces whose traffic is judged.")
+	metricRepairs    = desc("drift_repairs_total", "How often somebody else's change of the table was repaired.")
+	metricLogged     = desc("denied_packets_logged_total", "Denied packets that the kernel logged, at most 100 a second. rule_packets_total has all.")
+	metricLost       = desc("denied_messages_lost_total", "Log messages that did not get from the kernel to the agent.")
+	metricFlows      = desc("denied_flows", "Denied flows that ringfence-agent flows lists.")
+	metricReplaced   = desc("denied_flows_replaced_total", "Denied flows that gave up their place in that list to others.")
+	metricLogReading = desc("denied_log_reading", "1 if the log of denied packets is read.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName("ringfence", "agent", name), help, labels, nil)
+}
+
+// Describe implements prometheus.Collector: the series depend on the rules.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	flows, totals, lost, reading := c.traffic.sums()
+	gauge(metricFlows, float64(flows))
+	counter(metricLogged, totals.Packets)
+	counter(metricReplaced, totals.Replaced)
+	counter(metricLost, lost)
+	gauge(metricLogReading, number(reading))
+	f := c.facts.Load()
+	if f == nil {
+		return
+	}
+	gauge(metricApplied, number(f.applied))
+	counter(metricRepairs, f.repairs)
+	if f.layout == nil {
+		return
+	}
+	gauge(metricVersion, 1, f.layout.version.Name)
+	gauge(metricSince, float64(f.since.Unix()))
+	gauge(metricObserve, number(f.layout.order.Observe))
+	gauge(metricUplinks, float64(f.uplinks))
+	for group, list := range f.layout.order.Members {
+		gauge(metricMembers, float64(len(list)), group)
+	}
+	state, tallies, err := c.ask()
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(metricPackets, err)
+		return
+	}
+	gauge(metricTrial, number(state.Trial != "" && state.Trial != openName))
+	gauge(metricOpen, number(state.Trial == openName))
+	for _, r := range f.layout.counts(tallies, nil) {
+		action := r.Action
+		if f.layout.order.Observe && action == "drop" {
+			action = "would-drop"
+		}
+		counter(metricPackets, r.Packets, r.By, r.Direction, action)
+		counter(metricBytes, r.Bytes, r.By, r.Direction, action)
+	}
+}
+
+// ask asks the kernel.
+func (c *collector) ask() (apply.State, map[string]apply.Tally, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state, err := c.kernel.State()
+	if err != nil {
+		return state, nil, err
+	}
+	tallies, err := c.kernel.Tallies()
+	return state, tallies, err
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
