@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/rules"
 )
 
@@ -27,12 +26,8 @@ func (h *host) flowReport(t *Traffic, now time.Time) (*v1alpha1.FlowReport, erro
 	if err != nil {
 		return nil, err
 	}
-	name, err := convert.RulesetName(&h.current.order.Ruleset)
-	if err != nil {
-		return nil, err
-	}
 	r := reportFlows(t.Flows, h.current.counts(tallies, nil), now)
-	r.Name, r.RulesetName = h.current.order.Host, v1alpha1.Name(name)
+	r.Name, r.RulesetName = h.current.order.Host, h.current.order.RulesetName
 	return r, nil
 }
 

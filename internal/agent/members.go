@@ -98,7 +98,8 @@ func (h *host) save() error {
 // sameButMembers reports whether two orders with the same version differ in
 // nothing that is saved beside it.
 func sameButMembers(a, b *Order) bool {
-	return slices.Equal(a.Addresses, b.Addresses) && reflect.DeepEqual(a.Ruleset, b.Ruleset)
+	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && slices.Equal(a.Serves, b.Serves) &&
+		reflect.DeepEqual(a.Ruleset, b.Ruleset)
 }
 
 // moveTrial gives a change of members to the version on trial.

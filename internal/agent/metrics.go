@@ -17,33 +17,33 @@ import (
 	"ringfence.dev/ringfence/internal/nft/apply"
 )
 
-// facts are what the loop says of itself to whoever asks from outside. They do
-// not change once they are published.
-type facts struct {
+// A standing is what the loop says of itself to whoever asks from outside. It
+// does not change once it is published.
+type standing struct {
 	// layout and since are what is enforced; nil and zero before the first.
 	layout  *layout
 	since   time.Time
 	uplinks int
-	// applied says that the host is what is wanted; repairs how often the table
-	// was made what it should be.
+	// applied says that the host is what is wanted, repairs how often the table
+	// was put right since then.
 	applied bool
-	repairs uint64
+	repairs int
 }
 
 // publish tells of what is now.
 func (f *follower) publish() {
-	now := &facts{applied: f.applying == nil && f.manifests == nil, repairs: f.repairs}
+	now := &standing{applied: f.applying == nil && f.reading == nil, repairs: f.repairs}
 	if f.host.current != nil {
 		now.layout, now.since, now.uplinks = f.host.current, f.host.saved.Since, len(f.host.saved.Uplinks)
 	}
-	f.facts.Store(now)
+	f.state.Store(now)
 }
 
 // A collector answers scrapes. It has a socket of its own, for the loop's is
 // not to be shared. There are at most as many series as the host has rules,
 // 1,000, and groups whose members matter, and some 30 more.
 type collector struct {
-	facts   *atomic.Pointer[facts]
+	state   *atomic.Pointer[standing]
 	traffic *traffic
 
 	mu     sync.Mutex
@@ -57,10 +57,22 @@ const (
 	scrapeTime = 10 * time.Second
 )
 
-// serveMetrics answers scrapes at an address, as plain HTTP, until the context
-// ends.
-func (a *agent) serveMetrics(ctx context.Context, address string) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+// tell prepares what is told of the host beside its status.
+func (f *follower) tell(ctx context.Context) error {
+	var sink flowSink = f.host.disk
+	if s, ok := f.source.(flowSink); ok {
+		sink = s
+	}
+	f.traffic = newTraffic(f.host.clock, f.host.log, sink)
+	if f.config.Metrics == "" {
+		return nil
+	}
+	return f.serveMetrics(ctx)
+}
+
+// serveMetrics answers scrapes as plain HTTP, until the context ends.
+func (f *follower) serveMetrics(ctx context.Context) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.config.Metrics)
 	if err != nil {
 		return fmt.Errorf("cannot serve metrics: %w", err)
 	}
@@ -68,7 +80,7 @@ func (a *agent) serveMetrics(ctx context.Context, address string) error {
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	c := &collector{facts: &a.facts, traffic: a.traffic, kernel: k}
+	c := &collector{state: &f.state, traffic: f.traffic, kernel: k}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
@@ -77,10 +89,10 @@ func (a *agent) serveMetrics(ctx context.Context, address string) error {
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
 		if err := server.Serve(l); ctx.Err() == nil {
-			a.host.log.Error("metrics are not served any more", "problem", err)
+			f.host.log.Error("metrics are not served any more", "problem", err)
 		}
 	}()
-	a.host.log.Info("serving metrics", "address", l.Addr().String())
+	f.host.log.Info("serving metrics", "address", l.Addr().String())
 	return nil
 }
 
@@ -100,7 +112,7 @@ var (
 	metricOpen       = desc("open", "1 while everything passes because a person said ringfence-agent open.")
 	metricObserve    = desc("observe", "1 if nothing is dropped, only counted.")
 	metricUplinks    = desc("uplinks", "Interfaces whose traffic is judged.")
-	metricRepairs    = desc("drift_repairs_total", "How often somebody else's change of the table was repaired.")
+	metricRepairs    = desc("drift_repairs_total", "How often somebody else's change of the table was repaired since this version was confirmed.")
 	metricLogged     = desc("denied_packets_logged_total", "Denied packets that the kernel logged, at most 100 a second. rule_packets_total has all.")
 	metricLost       = desc("denied_messages_lost_total", "Log messages that did not get from the kernel to the agent.")
 	metricFlows      = desc("denied_flows", "Denied flows that ringfence-agent flows lists.")
@@ -129,12 +141,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(metricReplaced, totals.Replaced)
 	counter(metricLost, lost)
 	gauge(metricLogReading, number(reading))
-	f := c.facts.Load()
+	f := c.state.Load()
 	if f == nil {
 		return
 	}
 	gauge(metricApplied, number(f.applied))
-	counter(metricRepairs, f.repairs)
+	counter(metricRepairs, uint64(f.repairs)) //nolint:gosec // not negative
 	if f.layout == nil {
 		return
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ringfence.dev/ringfence/internal/convert"
-	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/internal/nft"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 )
 

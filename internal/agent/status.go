@@ -13,11 +13,12 @@ import (
 
 // A report is what an agent that runs says of itself.
 type report struct {
-	PID  int    `json:"pid"`
-	Host string `json:"host"`
-	// Manifests and Applying are what is wrong; empty if nothing is.
-	Manifests string `json:"manifests,omitempty"`
-	Applying  string `json:"applying,omitempty"`
+	PID int `json:"pid"`
+	// From is where the agent reads what is wanted.
+	From string `json:"from"`
+	// Reading and Applying are what is wrong; empty if nothing is.
+	Reading  string `json:"reading,omitempty"`
+	Applying string `json:"applying,omitempty"`
 	// Drift is the last that was found; nil if none was.
 	Drift *driftReport `json:"drift,omitempty"`
 }
@@ -38,7 +39,7 @@ func text(err error) string {
 
 // report writes the report, if it says something new.
 func (f *follower) report() {
-	r := &report{f.pid, f.source.host, text(f.manifests), text(f.applying), f.drift}
+	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.drift}
 	if reflect.DeepEqual(r, f.told) {
 		return
 	}
@@ -90,7 +91,7 @@ func gatherStatus(d disk) (*Status, error) {
 	} else if told {
 		s.LastDrift = r.Drift
 		if s.Running {
-			s.problem(r.Manifests)
+			s.problem(r.Reading)
 			s.problem(r.Applying)
 		}
 	}

@@ -42,7 +42,8 @@ const (
 
 // A flowSink takes what a host reports of its traffic: at most every 10
 // minutes, and only when something was denied. It must return at once; an error
-// is logged, and the next report has all that this one has.
+// is logged, and the next report has all that this one has. A source that is
+// one gets the reports; else they are kept on the disk.
 type flowSink interface {
 	flows(r *v1alpha1.FlowReport) error
 }
