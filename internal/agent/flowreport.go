@@ -84,4 +84,4 @@ func reportFlow(f *DeniedFlow) (v1alpha1.DeniedFlow, bool) {
 	}, true
 }
 
-func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // it fits
+func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

@@ -191,7 +191,4 @@ func rolesOf(ports map[uint16]bool) []v1alpha1.HostRole {
 }
 
 // flows implements flowSink.
-func (j *joined) flows(r *v1alpha1.FlowReport) error {
-	j.reporter.Flows(r)
-	return nil
-}
+func (j *joined) flows(r *v1alpha1.FlowReport) { j.reporter.Flows(r) }

@@ -59,11 +59,12 @@ const (
 
 // tell prepares what is told of the host beside its status.
 func (f *follower) tell(ctx context.Context) error {
-	var sink flowSink = f.host.disk
+	var sink flowSink = shelf{f.host.disk, f.host.log}
 	if s, ok := f.source.(flowSink); ok {
 		sink = s
 	}
 	f.traffic = newTraffic(f.host.clock, f.host.log, sink)
+	f.traffic.start(ctx, f.host.disk)
 	if f.config.Metrics == "" {
 		return nil
 	}
@@ -125,7 +126,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector: the series depend on the rules.
-func (c *collector) Describe(chan<- *prometheus.Desc) {}
+func (*collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
@@ -135,24 +136,25 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	flows, totals, lost, reading := c.traffic.sums()
-	gauge(metricFlows, float64(flows))
-	counter(metricLogged, totals.Packets)
-	counter(metricReplaced, totals.Replaced)
-	counter(metricLost, lost)
-	gauge(metricLogReading, number(reading))
+	number := map[bool]float64{true: 1}
+	sums := c.traffic.sums()
+	gauge(metricFlows, float64(sums.flows))
+	counter(metricLogged, sums.Packets)
+	counter(metricReplaced, sums.Replaced)
+	counter(metricLost, sums.lost)
+	gauge(metricLogReading, number[sums.reading])
 	f := c.state.Load()
 	if f == nil {
 		return
 	}
-	gauge(metricApplied, number(f.applied))
+	gauge(metricApplied, number[f.applied])
 	counter(metricRepairs, uint64(f.repairs)) //nolint:gosec // not negative
 	if f.layout == nil {
 		return
 	}
 	gauge(metricVersion, 1, f.layout.version.Name)
 	gauge(metricSince, float64(f.since.Unix()))
-	gauge(metricObserve, number(f.layout.order.Observe))
+	gauge(metricObserve, number[f.layout.order.Observe])
 	gauge(metricUplinks, float64(f.uplinks))
 	for group, list := range f.layout.order.Members {
 		gauge(metricMembers, float64(len(list)), group)
@@ -162,8 +164,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.NewInvalidMetric(metricPackets, err)
 		return
 	}
-	gauge(metricTrial, number(state.Trial != "" && state.Trial != openName))
-	gauge(metricOpen, number(state.Trial == openName))
+	gauge(metricTrial, number[state.Trial != "" && state.Trial != openName])
+	gauge(metricOpen, number[state.Trial == openName])
 	for _, r := range f.layout.counts(tallies, nil) {
 		action := r.Action
 		if f.layout.order.Observe && action == "drop" {
@@ -184,11 +186,4 @@ func (c *collector) ask() (apply.State, map[string]apply.Tally, error) {
 	}
 	tallies, err := c.kernel.Tallies()
 	return state, tallies, err
-}
-
-func number(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -27,19 +26,19 @@ func TestLastHit(t *testing.T) {
 	w := newTraffic(clock, slog.New(slog.DiscardHandler), nil)
 	look := func(tallies map[string]apply.Tally) { w.moved(tallies, clock.Now()) }
 	look(map[string]apply.Tally{"rule_1_in_accept": {Packets: 5}, "rule_2_in_accept": {Packets: 9}})
-	if len(w.hits) != 0 || w.denied {
+	if len(w.hits) != 0 || !w.denied.IsZero() {
 		t.Errorf("the first look tells of hits, and nobody knows when they were: %v", w.hits)
 	}
 	clock.Step(time.Minute)
 	look(map[string]apply.Tally{"rule_1_in_accept": {Packets: 6}, "rule_2_in_accept": {Packets: 9}, "rule_3_in_accept": {Packets: 1}})
 	minute := clock.Now()
-	if len(w.hits) != 2 || w.hits["rule_1_in_accept"] != minute || w.hits["rule_3_in_accept"] != minute || w.denied {
-		t.Errorf("hits %v, denied %t; want rules 1 and 3 a minute later, and nothing denied", w.hits, w.denied)
+	if len(w.hits) != 2 || w.hits["rule_1_in_accept"] != minute || w.hits["rule_3_in_accept"] != minute || !w.denied.IsZero() {
+		t.Errorf("hits %v, denied %s; want rules 1 and 3 a minute later, and nothing denied", w.hits, w.denied)
 	}
 	clock.Step(time.Minute)
 	look(map[string]apply.Tally{"rule_1_in_accept": {Packets: 6}, "rule_2_in_accept": {Packets: 2}, "default_in_would": {Packets: 1}})
-	if w.hits["rule_1_in_accept"] != minute || len(w.hits) != 2 || w.hits["default_in_would"] != clock.Now() || !w.denied {
-		t.Errorf("hits %v, denied %t; want rule 1 as before, rule 3 gone with its version, the default now", w.hits, w.denied)
+	if w.hits["rule_1_in_accept"] != minute || len(w.hits) != 2 || w.hits["default_in_would"] != clock.Now() || w.denied.IsZero() {
+		t.Errorf("hits %v, denied %s; want rule 1 as before, rule 3 gone with its version, the default now", w.hits, w.denied)
 	}
 	for i := range 2 * maxHits {
 		w.hit(fmt.Sprint(i), clock.Now())
@@ -161,22 +160,13 @@ func TestFlowReport(t *testing.T) {
 	}
 }
 
-// A shelf keeps reports, and takes none while it is full.
-type shelf struct {
-	full bool
-	list []*v1alpha1.FlowReport
-}
+// A pile keeps all reports.
+type pile []*v1alpha1.FlowReport
 
-func (s *shelf) flows(r *v1alpha1.FlowReport) error {
-	if s.full {
-		return errors.New("full")
-	}
-	s.list = append(s.list, r)
-	return nil
-}
+func (p *pile) flows(r *v1alpha1.FlowReport) { *p = append(*p, r) }
 
 // TestReportPause reports once something was denied, and then not for 10
-// minutes; what could not be handed over is reported as soon as it can.
+// minutes.
 func TestReportPause(t *testing.T) {
 	t.Parallel()
 	node1, _, _ := three(t)
@@ -198,33 +188,35 @@ func TestReportPause(t *testing.T) {
 		if err := h.recover(); err != nil {
 			return err
 		}
-		s := &shelf{}
+		s := &pile{}
 		w := newTraffic(clock, h.log, s)
 		w.learn(h.current)
 		for i, step := range []struct {
-			wait       time.Duration
-			sent, full bool
-			reports    int
+			wait    time.Duration
+			sent    bool
+			reports int
 		}{
-			{0, false, false, 0},              // nothing was denied
-			{time.Minute, true, false, 1},     // something was
-			{9 * time.Minute, true, false, 1}, // too soon
-			{time.Minute, false, false, 2},    // what was denied meanwhile
-			{time.Hour, false, false, 2},      // nothing new
-			{time.Minute, true, true, 2},      // nobody takes it
-			{time.Minute, false, false, 3},    // somebody does
-			{9 * time.Minute, true, false, 3}, // too soon
+			{0, false, 0},              // nothing was denied
+			{time.Minute, true, 0},     // something was, and more may be
+			{reportDelay, false, 1},    // it is told
+			{9 * time.Minute, true, 1}, // too soon
+			{time.Minute, false, 2},    // what was denied meanwhile
+			{time.Hour, false, 2},      // nothing new
+			{time.Minute, true, 2},     // something is
+			{time.Second, true, 2},     // too soon
+			{reportDelay, false, 3},    // both
+			{9 * time.Minute, true, 3}, // too soon
 		} {
 			clock.Step(step.wait)
-			if s.full = step.full; step.sent {
+			if step.sent {
 				w.note(sighted(i, "default_in_drop", rules.Ingress))
 			}
-			if w.report(h); len(s.list) != step.reports {
-				t.Errorf("step %d: %d reports, want %d", i, len(s.list), step.reports)
+			if w.report(h); len(*s) != step.reports {
+				t.Errorf("step %d: %d reports, want %d", i, len(*s), step.reports)
 			}
 		}
-		last := s.list[len(s.list)-1]
-		if len(last.Denied) != 3 || last.Denied[0].By != "default" || last.Name != "node-1" {
+		last := (*s)[len(*s)-1]
+		if len(last.Denied) != 4 || last.Denied[0].By != "default" || last.Name != "node-1" {
 			t.Errorf("the last report is %+v", last)
 		}
 		return nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,23 +35,34 @@ const (
 	maxHits = 4096
 	// memory is how long a flow is remembered that is not seen again.
 	memory = 7 * 24 * time.Hour
-	// reportPause is how long the control plane is spared after a FlowReport.
-	reportPause = 10 * time.Minute
+	// reportPause is how long the control plane is spared after a FlowReport,
+	// reportDelay how long it takes from the first denial to the next: what
+	// comes right after it should be told with it.
+	reportPause, reportDelay = 10 * time.Minute, 15 * time.Second
 	// How long the disk is spared after what was seen was saved, and how often
 	// the counters are read.
 	beatsPerSave, beatsPerCount = 20, 240
 )
 
 // A flowSink takes what a host reports of its traffic: at most every 10
-// minutes, and only when something was denied. It must return at once; an error
-// is logged, and the next report has all that this one has. A source that is
-// one gets the reports; else they are kept on the disk.
+// minutes, and only when something was denied. It must return at once; what it
+// cannot tell is lost until the next report, which has all that this one has. A
+// source that is one gets the reports; else a shelf does.
 type flowSink interface {
-	flows(r *v1alpha1.FlowReport) error
+	flows(r *v1alpha1.FlowReport)
 }
 
-// flows implements flowSink for a host without a control plane.
-func (d disk) flows(r *v1alpha1.FlowReport) error { return d.write(flowsFile, r) }
+// A shelf keeps the last report on the disk, without a control plane.
+type shelf struct {
+	disk disk
+	log  *slog.Logger
+}
+
+func (s shelf) flows(r *v1alpha1.FlowReport) {
+	if err := s.disk.write(flowsFile, r); err != nil {
+		s.log.Warn("cannot save the report of what was denied", "problem", err)
+	}
+}
 
 // Traffic is what an agent has seen. Its names are a contract.
 type Traffic struct {
@@ -99,8 +112,11 @@ type traffic struct {
 	fold *seen.Fold
 	hits map[string]time.Time
 	lost uint64
-	// fresh says that there is something to save, denied something to report.
-	fresh, denied bool
+	// fresh says that there is something to save.
+	fresh bool
+	// denied is when the first packet was denied that was not reported; zero if
+	// none was.
+	denied time.Time
 	// reading says that somebody reads the log, failed why nobody does.
 	reading bool
 	failed  error
@@ -120,13 +136,16 @@ func newTraffic(c clock.WithTicker, log *slog.Logger, sink flowSink) *traffic {
 	}
 }
 
+// start goes on from what was seen before, and begins to read the log.
+func (t *traffic) start(ctx context.Context, d disk) {
+	t.restore(d)
+	t.listen(ctx)
+}
+
 // step does what is due at a beat.
 func (t *traffic) step(ctx context.Context, beat int, h *host) {
 	if beat == t.beat {
 		return
-	}
-	if t.beat < 0 {
-		t.restore(h.disk)
 	}
 	t.beat = beat
 	t.learn(h.current)
@@ -135,8 +154,8 @@ func (t *traffic) step(ctx context.Context, beat int, h *host) {
 		if err := t.count(h); err != nil {
 			t.log.Warn("cannot read the counters of rules", "problem", err)
 		}
-		t.report(h)
 	}
+	t.report(h)
 	if beat >= t.saveAt && t.save(h.disk) {
 		t.saveAt = beat + beatsPerSave
 	}
@@ -183,7 +202,13 @@ func (t *traffic) note(s seen.Sighting) {
 	t.fold.Add(s.Key, s.Local, now)
 	t.lost += s.Lost
 	t.hit(s.Key.Leaf, now)
-	t.denied = true
+	t.deny(now)
+}
+
+func (t *traffic) deny(now time.Time) {
+	if t.denied.IsZero() {
+		t.denied = now
+	}
 }
 
 func (t *traffic) hit(leaf string, now time.Time) {
@@ -211,9 +236,8 @@ func (t *traffic) learn(l *layout) {
 			delete(t.names, leaf)
 		}
 	}
-	list := l.deciders()
-	for i := len(list) - 1; i >= 0; i-- { // of equal rules the first one decides
-		t.names[list[i].leaf] = list[i].by
+	for _, d := range slices.Backward(l.deciders()) { // of equal rules the first one decides
+		t.names[d.leaf] = d.by
 	}
 }
 
@@ -245,7 +269,9 @@ func (t *traffic) moved(tallies map[string]apply.Tally, now time.Time) {
 			continue
 		}
 		t.hit(leaf, now)
-		t.denied = t.denied || nft.Denies(leaf)
+		if nft.Denies(leaf) {
+			t.deny(now)
+		}
 	}
 	for leaf := range t.hits {
 		if _, ok := tallies[leaf]; !ok { // its version is gone
@@ -255,26 +281,31 @@ func (t *traffic) moved(tallies map[string]apply.Tally, now time.Time) {
 }
 
 // sums are the numbers of what was seen.
-func (t *traffic) sums() (flows int, logged seen.Totals, lost uint64, reading bool) {
+type sums struct {
+	seen.Totals
+
+	flows   int
+	lost    uint64
+	reading bool
+}
+
+func (t *traffic) sums() sums {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.fold.Len(), t.fold.Totals(), t.lost, t.reading
+	return sums{t.fold.Totals(), t.fold.Len(), t.lost, t.reading}
 }
 
 // told is what there is to tell.
 func (t *traffic) told() *Traffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := &Traffic{Flows: []DeniedFlow{}, Logged: t.fold.Totals(), Lost: t.lost, Hits: map[string]time.Time{}, Problem: text(t.failed), Reported: t.reported}
+	out := &Traffic{Flows: []DeniedFlow{}, Logged: t.fold.Totals(), Lost: t.lost, Hits: maps.Clone(t.hits), Problem: text(t.failed), Reported: t.reported}
 	for _, f := range t.fold.Flows() {
 		out.Flows = append(out.Flows, DeniedFlow{
 			By: t.names[f.Leaf], Leaf: f.Leaf, Direction: f.Direction.String(), Observed: f.Observed,
 			Local: f.Local, Remote: f.Remote, Protocol: f.Protocol.String(), Port: f.Port,
 			Packets: f.Packets, Missed: f.Missed, First: f.First, Last: f.Last,
 		})
-	}
-	for leaf, at := range t.hits {
-		out.Hits[leaf] = at
 	}
 	return out
 }
@@ -343,20 +374,18 @@ func (f *DeniedFlow) flow() (seen.Flow, error) {
 func (t *traffic) report(h *host) {
 	now := t.clock.Now()
 	t.mu.Lock()
-	due := t.denied && now.Sub(t.reported) >= reportPause
+	due := !t.denied.IsZero() && now.Sub(t.denied) >= reportDelay && now.Sub(t.reported) >= reportPause
 	t.mu.Unlock()
 	if !due || h.current == nil {
 		return
 	}
 	r, err := h.flowReport(t.told(), now)
-	if err == nil {
-		err = t.sink.flows(r)
-	}
 	if err != nil {
 		t.log.Warn("cannot report what was denied", "problem", err)
 		return
 	}
+	t.sink.flows(r)
 	t.mu.Lock()
-	t.denied, t.reported, t.fresh = false, now, true
+	t.denied, t.reported, t.fresh = time.Time{}, now, true
 	t.mu.Unlock()
 }

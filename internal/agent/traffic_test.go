@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,10 +14,11 @@ func observed(manifests string) string {
 	return strings.Replace(manifests, "securityGroupNames: [db]", "securityGroupNames: [db], enforcement: Observe", 1)
 }
 
-// withDrop lets group db drop what members of app send to a port, as its last rule.
+// withDrop lets group db drop what members of app send to a port, as its last
+// rule, and what is sent to theirs at 7777.
 func withDrop(manifests, port string) string {
 	return strings.Replace(manifests, "---\napiVersion: ringfence.dev/v1alpha1\nkind: SecurityGroup\nmetadata: {name: app}",
-		"  - {policy: Drop, priority: 1, protocol: TCP, ports: "+port+"/"+port+", peer: {groupName: app}}\n---\napiVersion: ringfence.dev/v1alpha1\nkind: SecurityGroup\nmetadata: {name: app}", 1)
+		"  - {policy: Drop, priority: 1, protocol: TCP, ports: "+port+"/"+port+", peer: {groupName: app}}\n  egress:\n  - {policy: Drop, priority: 1, protocol: TCP, ports: 7777/7777, peer: {groupName: app}}\n---\napiVersion: ringfence.dev/v1alpha1\nkind: SecurityGroup\nmetadata: {name: app}", 1)
 }
 
 func (a *node) flows() *seenFlows {
@@ -72,6 +74,13 @@ func TestTraffic(t *testing.T) {
 	node2.wantPasses("observing", node1, 80, 81, 82)
 	node1.wantSeen("observing", node2, 81, "db/ingress/2", true)
 	node1.wantSeen("observing", node2, 82, "default", true)
+	node1.wantPasses("observing", node2, 7777)
+	left := func(f DeniedFlow) bool {
+		return f.Direction == "egress" && f.By == "db/egress/1" && f.Remote == node2.addr && f.Local == node1.addr && f.Port == 7777
+	}
+	if !wait(func() bool { return slices.ContainsFunc(node1.flows().Flows, left) }) {
+		t.Errorf("nobody tells of what would not leave: %+v", node1.flows())
+	}
 	for _, f := range node1.flows().Flows {
 		if f.Port == 80 {
 			t.Errorf("what is accepted is told as denied: %+v", f)
@@ -120,8 +129,13 @@ func TestTraffic(t *testing.T) {
 	if !wait(func() bool { return node1.status().Running }) {
 		t.Fatal("it does not start again")
 	}
-	node2.wantDropped("started again", node1, 83)
-	node1.wantSeen("started again", node2, 83, "default", false)
+	again := func(f DeniedFlow) bool { return f.Port == 83 && f.Remote == node2.addr && f.By == "default" }
+	if !wait(func() bool { // it may take a while until it reads the log
+		node2.wantDropped("started again", node1, 83)
+		return slices.ContainsFunc(node1.flows().Flows, again)
+	}) {
+		t.Errorf("started again: nobody tells of node-2 at port 83: %+v", node1.flows())
+	}
 	node1.wantSeen("of before", node2, 81, "db/ingress/3", false)
 	wantReport(t, node1, node2)
 }

@@ -50,7 +50,7 @@ func Host(inv *convert.Inventory, tables *profiles.Tables, name string, seen []r
 			if w.host != &inv.Interfaces[i] {
 				continue
 			}
-			if err := j.knows(&w); err != nil {
+			if err := knows(&w); err != nil {
 				return nil, fmt.Errorf("cannot tell what host %s lacks: %w", name, err)
 			}
 			var err error
@@ -79,7 +79,7 @@ func Host(inv *convert.Inventory, tables *profiles.Tables, name string, seen []r
 
 // knows returns an error if a fact is missing without which nothing can be said
 // of those who wear a set.
-func (j *judge) knows(w *worn) error {
+func knows(w *worn) error {
 	if unjudgeable(w.cluster) {
 		return fmt.Errorf("%s: network mode and node subnets of cluster %s are not known", w.cluster.Place, w.cluster.Title)
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -135,12 +134,12 @@ func ReadPrefix(text string) (Denial, bool) {
 	}
 	kind, _ := cutLast(d.Leaf)
 	_, side := cutLast(kind)
-	i := slices.Index(short[:], side)
-	if i < 0 {
-		return Denial{}, false
+	for _, d.Direction = range sides {
+		if short[d.Direction] == side {
+			return d, true
+		}
 	}
-	d.Direction = rules.Direction(i)
-	return d, true
+	return Denial{}, false
 }
 
 // Denies reports whether a leaf drops packets, or would.

@@ -144,15 +144,17 @@ func (f *Fold) Totals() Totals { return f.totals }
 // rows is a heap, the least frequent first; of equals the one seen least lately.
 type rows []*row
 
-func (h rows) Len() int { return len(h) }
+func (h *rows) Len() int { return len(*h) }
 
-func (h rows) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].count(), h[j].count()), h[i].Last.Compare(h[j].Last)) < 0
+func (h *rows) Less(i, j int) bool {
+	a, b := (*h)[i], (*h)[j]
+	return cmp.Or(cmp.Compare(a.count(), b.count()), a.Last.Compare(b.Last)) < 0
 }
 
-func (h rows) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+func (h *rows) Swap(i, j int) {
+	list := *h
+	list[i], list[j] = list[j], list[i]
+	list[i].index, list[j].index = i, j
 }
 
 // Push implements heap.Interface.

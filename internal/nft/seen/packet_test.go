@@ -107,15 +107,15 @@ func pairs(b []byte) []uint16 {
 }
 
 // message makes a message as the kernel does.
-func message(t testing.TB, number uint32, prefix string, packet []byte) []byte {
-	t.Helper()
+func message(tb testing.TB, number uint32, prefix string, packet []byte) []byte {
+	tb.Helper()
 	data, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: packetPrefix, Data: append([]byte(prefix), 0)},
 		{Type: packetPayload, Data: packet},
 		{Type: packetNumber, Data: binary.BigEndian.AppendUint32(nil, number)},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return append(make([]byte, frame), data...)
 }
