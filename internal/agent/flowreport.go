@@ -26,20 +26,22 @@ func (h *host) flowReport(t *Traffic, now time.Time) (*v1alpha1.FlowReport, erro
 	if err != nil {
 		return nil, err
 	}
-	r := reportFlows(t.Flows, h.current.counts(tallies, nil), now)
+	r := reportFlows(t, h.current.counts(tallies, nil), now)
 	r.Name, r.RulesetName = h.current.order.Host, h.current.order.RulesetName
 	return r, nil
 }
 
 // reportFlows chooses what a FlowReport has room for: the most frequent flows
-// and rules. The other ones count as omitted.
-func reportFlows(flows []DeniedFlow, counts []RuleCount, now time.Time) *v1alpha1.FlowReport {
+// and rules. The other ones count as omitted, and so do flows that gave up
+// their place before.
+func reportFlows(t *Traffic, counts []RuleCount, now time.Time) *v1alpha1.FlowReport {
 	r := &v1alpha1.FlowReport{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "FlowReport"},
 		From:     metav1.NewTime(now), To: metav1.NewTime(now),
 	}
-	for i := range flows {
-		f := &flows[i]
+	r.Omitted = clamp(t.Logged.Replaced)
+	for i := range t.Flows {
+		f := &t.Flows[i]
 		row, ok := reportFlow(f)
 		if !ok {
 			r.Omitted++

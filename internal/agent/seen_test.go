@@ -127,9 +127,9 @@ func TestFlowReport(t *testing.T) {
 		for i := range tc.hits {
 			counts = append(counts, RuleCount{By: fmt.Sprintf("db/egress/%d", i+1), Direction: "egress", Packets: uint64(i + 1)})
 		}
-		r := reportFlows(flows, counts, now)
-		if len(r.Denied) != tc.wantFlows || len(r.Hits) != tc.wantHits || r.Omitted != int64(tc.flows+tc.hits-tc.wantFlows-tc.wantHits) {
-			t.Errorf("%s: %d flows, %d hits, %d omitted; want %d and %d, and the rest", name, len(r.Denied), len(r.Hits), r.Omitted, tc.wantFlows, tc.wantHits)
+		r := reportFlows(&Traffic{Flows: flows, Logged: seen.Totals{Replaced: 100}}, counts, now)
+		if len(r.Denied) != tc.wantFlows || len(r.Hits) != tc.wantHits || r.Omitted != int64(100+tc.flows+tc.hits-tc.wantFlows-tc.wantHits) {
+			t.Errorf("%s: %d flows, %d hits, %d omitted; want %d and %d, and the rest with 100 more", name, len(r.Denied), len(r.Hits), r.Omitted, tc.wantFlows, tc.wantHits)
 		}
 		if len(r.Denied) > 0 && (r.Denied[0].Packets != int64(tc.flows) || !r.From.Time.Equal(now.Add(-time.Duration(tc.flows-1)*time.Second))) || r.To.Time != now {
 			t.Errorf("%s: the first has %d packets; from %s to %s", name, r.Denied[0].Packets, r.From, r.To)
@@ -141,7 +141,7 @@ func TestFlowReport(t *testing.T) {
 	odd := []DeniedFlow{flow(0), flow(1), flow(2), flow(3), flow(4)}
 	odd[0].By, odd[1].By, odd[2].By = "default", "", unreadable
 	odd[3].Remote, odd[4].Protocol = netip.MustParseAddr("::ffff:10.0.0.9"), "51"
-	r := reportFlows(odd, []RuleCount{{By: "inner-access", Direction: "ingress", Packets: 1}, {By: unreadable, Packets: 1}, {By: "default", Direction: "egress"}}, now)
+	r := reportFlows(&Traffic{Flows: odd}, []RuleCount{{By: "inner-access", Direction: "ingress", Packets: 1}, {By: unreadable, Packets: 1}, {By: "default", Direction: "egress"}}, now)
 	if len(r.Denied) != 2 || r.Omitted != 3 || len(r.Hits) != 1 {
 		t.Errorf("what the API has no name for is told, or what it has is not: %+v", r)
 	}

@@ -39,9 +39,9 @@ const (
 	// reportDelay how long it takes from the first denial to the next: what
 	// comes right after it should be told with it.
 	reportPause, reportDelay = 10 * time.Minute, 15 * time.Second
-	// How long the disk is spared after what was seen was saved, and how often
-	// the counters are read.
-	beatsPerSave, beatsPerCount = 20, 240
+	// How long the disk is spared after what was seen was saved, how often the
+	// log is asked for if another process has it, and the counters are read.
+	beatsPerSave, beatsPerListen, beatsPerCount = 20, 20, 240
 )
 
 // A flowSink takes what a host reports of its traffic: at most every 10
@@ -149,8 +149,10 @@ func (t *traffic) step(ctx context.Context, beat int, h *host) {
 	}
 	t.beat = beat
 	t.learn(h.current)
-	if beat%beatsPerCount == 0 {
+	if beat%beatsPerListen == 0 {
 		t.listen(ctx)
+	}
+	if beat%beatsPerCount == 0 {
 		if err := t.count(h); err != nil {
 			t.log.Warn("cannot read the counters of rules", "problem", err)
 		}
@@ -185,7 +187,7 @@ func (t *traffic) listen(ctx context.Context) {
 	}()
 }
 
-// fail notes why the log is not read; it is tried again within the minute.
+// fail notes why the log is not read; it is tried again.
 func (t *traffic) fail(err error) {
 	if t.failed == nil || t.failed.Error() != err.Error() {
 		t.log.Warn("denied packets are counted, and nobody tells which they are", "problem", err)

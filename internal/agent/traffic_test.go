@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringfence.dev/ringfence/internal/nft/seen"
 )
 
 // observed makes node-1 of manifests only observe.
@@ -138,6 +140,38 @@ func TestTraffic(t *testing.T) {
 	}
 	node1.wantSeen("of before", node2, 81, "db/ingress/3", false)
 	wantReport(t, node1, node2)
+}
+
+// TestLogTaken starts an agent while another process reads the log, which then
+// lets it go.
+func TestLogTaken(t *testing.T) {
+	t.Parallel()
+	node1, node2, _ := three(t)
+	var other *seen.Log
+	if err := in(node1.ns, func() (err error) {
+		other, err = seen.Open()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir, groupsText("other", 80))
+	node1.start(node1.flags(dir, "--confirm=never")...)
+	if !wait(func() bool {
+		s := node1.status()
+		return s.Version != "" && len(s.Problems) == 1 && strings.Contains(s.Problems[0], seen.ErrTaken.Error())
+	}) {
+		t.Errorf("another process has the log, and status says: %+v", node1.status())
+	}
+	node2.wantDropped("the log is taken", node1, 81)
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !wait(func() bool { return len(node1.status().Problems) == 0 }) {
+		t.Errorf("the log is free, and status says: %+v", node1.status())
+	}
+	node2.wantDropped("the log is free", node1, 82)
+	node1.wantSeen("the log is free", node2, 82, "default", false)
 }
 
 // wantReport wants the FlowReport of a node to tell what was seen.

@@ -17,8 +17,8 @@ import (
 )
 
 // ErrTaken says that another process reads the log: the kernel gives a group
-// to one reader.
-var ErrTaken = errors.New("another process reads it")
+// to one reader. A process without the right to read it is told the same.
+var ErrTaken = errors.New("another process reads it, or this one lacks CAP_NET_ADMIN")
 
 // A Log is the kernel's log of denied packets, in one network namespace.
 type Log struct{ conn *netlink.Conn }
@@ -61,7 +61,7 @@ func Open() (*Log, error) {
 	} {
 		if err := configure(conn, a); err != nil {
 			_ = conn.Close()
-			if errors.Is(err, unix.EBUSY) {
+			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) {
 				err = ErrTaken
 			}
 			return nil, fmt.Errorf("cannot read the log of denied packets, NFLOG group %d: %w", nft.LogGroup, err)
