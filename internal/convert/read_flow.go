@@ -14,7 +14,7 @@ const echo4, echo6 = 8, 128
 // ReadDenied reads a flow of a FlowReport. ICMP without its type counts as an
 // echo request.
 func ReadDenied(d *v1alpha1.DeniedFlow) (rules.Flow, error) {
-	f := rules.Flow{Protocol: rules.Protocol(d.Protocol & 0xff)} //nolint:gosec // one byte; what has more is refused below
+	f := rules.Flow{Protocol: rules.Protocol(d.Protocol & 0xff)} // one byte; what has more is refused below
 	wrong := func(format string, args ...any) (rules.Flow, error) {
 		return rules.Flow{}, fmt.Errorf("denied flow from or to %q: %w", d.Remote, fmt.Errorf(format, args...))
 	}
