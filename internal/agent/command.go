@@ -91,9 +91,10 @@ func newRoot() *cobra.Command {
 	f.StringVar(&c.confirm, "confirm", string(ConfirmProbe), "what a change of rules needs to stay: never (nothing), probe (what was reached before is reached again), manual (ringfence-agent confirm)")
 	f.DurationVar(&c.Policy.Trial, "confirm-timeout", DefaultTrial, "how long a change may go unconfirmed before the kernel takes it back by itself")
 	f.StringSliceVar(&c.Policy.Force, "force", nil, "row of a flow to keep, such as AO-L3, that may be cut; may be repeated")
+	f.StringVar(&c.Metrics, "metrics-listen", "", "ADDRESS:PORT for Prometheus to scrape at /metrics, as plain HTTP for whoever reaches it, such as 127.0.0.1:9187; what is beyond this machine the host's groups must let in (default: none)")
 	root.PersistentFlags().StringVar(&c.StateDir, "state-dir", "/var/lib/ringfence-agent", "folder for what is enforced, to be enforced again at boot")
 	root.PersistentFlags().TextVar(&c.level, "log-level", c.level, "debug, info, warn or error")
-	root.AddCommand(c.newJoin(), c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), newSelftest())
+	root.AddCommand(c.newJoin(), c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), c.newFlows(), newSelftest())
 	return root
 }
 
@@ -304,7 +305,7 @@ func (c *command) newStatus() *cobra.Command {
 			}
 			switch format {
 			case "json":
-				return s.writeJSON(cmd.OutOrStdout())
+				return printJSON(cmd.OutOrStdout(), s)
 			case "text":
 				return s.write(cmd.OutOrStdout())
 			}
@@ -457,7 +458,7 @@ func (c *command) newUninstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile), upstream.Forget(d.Dir), d.Unlock()); err != nil {
+			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile, seenFile, flowsFile), upstream.Forget(d.Dir), d.Unlock()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "table inet ringfence and the state in %s are gone: everything passes\n", filepath.Clean(c.StateDir))

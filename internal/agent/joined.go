@@ -197,3 +197,6 @@ func rolesOf(ports map[uint16]bool) []v1alpha1.HostRole {
 	}
 	return out
 }
+
+// flows implements flowSink.
+func (j *joined) flows(r *v1alpha1.FlowReport) { j.reporter.Flows(r) }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -26,6 +27,8 @@ type Config struct {
 	// Uplinks are interfaces to judge beside those that are found.
 	Uplinks []string
 	Policy  Policy
+	// Metrics is the address and port of the metrics; empty for none.
+	Metrics string
 }
 
 // An agent is a host with what it is told.
@@ -97,7 +100,11 @@ func (a *agent) loop(ctx context.Context, from source) error {
 		return err
 	}
 	f := &follower{agent: a, source: from}
+	if err := f.tell(ctx); err != nil {
+		return err
+	}
 	f.start(ctx)
+	defer f.traffic.save(a.host.disk)
 	ticker := a.host.clock.NewTicker(beat)
 	defer ticker.Stop()
 	for {
@@ -137,6 +144,9 @@ type follower struct {
 	repairs           int
 	relinked          bool
 	told              *report
+	// traffic is what is seen of packets, state what is told of the rest.
+	traffic *traffic
+	state   atomic.Pointer[standing]
 }
 
 // start recovers what was enforced; if it cannot, that is tried again.
@@ -180,6 +190,8 @@ func (f *follower) step(ctx context.Context) {
 	}
 	f.report()
 	f.source.heard(ctx, f.news())
+	f.traffic.step(ctx, f.turn.beats, f.host)
+	f.publish()
 }
 
 // reread reads what is wanted.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -100,10 +99,17 @@ func gatherStatus(d disk) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	var w Traffic
+	if _, err := d.load(seenFile, &w); err != nil {
+		return nil, err
+	}
+	if s.Running {
+		s.problem(w.Problem)
+	}
 	const attempts = 3 // somebody may change the table between two questions
 	for range attempts {
 		asked := *s
-		if err = asked.kernel(saved); err == nil {
+		if err = asked.kernel(saved, w.Hits); err == nil {
 			return &asked, nil
 		}
 	}
@@ -117,7 +123,7 @@ func (s *Status) problem(what string) {
 }
 
 // kernel fills in what is enforced, and how the kernel differs.
-func (s *Status) kernel(saved *record) error {
+func (s *Status) kernel(saved *record, hits map[string]time.Time) error {
 	k, err := apply.Open()
 	if err != nil {
 		return err
@@ -159,7 +165,7 @@ func (s *Status) kernel(saved *record) error {
 		return err
 	}
 	tallies, err := k.Tallies()
-	s.Rules = l.counts(tallies)
+	s.Rules = l.counts(tallies, hits)
 	return err
 }
 
@@ -206,12 +212,6 @@ func (s *Status) write(out io.Writer) error {
 	return err
 }
 
-func (s *Status) writeJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(s)
-}
-
 // A RuleCount is what a rule has decided since it first came into the kernel.
 type RuleCount struct {
 	// By is the rule, as verdicts name it, or "default".
@@ -220,4 +220,7 @@ type RuleCount struct {
 	Action    string `json:"action"`
 	Packets   uint64 `json:"packets"`
 	Bytes     uint64 `json:"bytes"`
+	// LastHit is when it last decided, to the minute where only the counter
+	// tells; nil if no agent was there to see it.
+	LastHit *time.Time `json:"lastHit,omitempty"`
 }
