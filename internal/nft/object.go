@@ -22,7 +22,33 @@ const (
 	LogSnap = 64
 	// LogRate and LogBurst limit log messages, in packets a second and packets.
 	LogRate, LogBurst = 100, 50
+	// RevokedTime is how many seconds after its last packet a flow that was cut
+	// may begin anew: longer than any stack sends again what nobody answers.
+	RevokedTime = 15 * 60
+	// MaxRevoked is how many flows of a family are remembered as cut. The kernel
+	// keeps some 16 bytes for each from the beginning.
+	MaxRevoked = 65_535
 )
+
+// RevokedSet names the set of the flows of a family that were cut: protocol,
+// peer's address, peer's port, own address, own port.
+func RevokedSet(six bool) string {
+	if six {
+		return "revoked6"
+	}
+	return "revoked4"
+}
+
+// writeRevoked prints the two sets of flows that were cut, empty.
+func writeRevoked(w *strings.Builder) {
+	for _, f := range []struct {
+		six  bool
+		addr string
+	}{{false, "ipv4_addr"}, {true, "ipv6_addr"}} {
+		fmt.Fprintf(w, "\tset %s {\n\t\ttype inet_proto . %s . inet_service . %s . inet_service\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %dm\n\t}\n",
+			RevokedSet(f.six), f.addr, f.addr, MaxRevoked, RevokedTime/60)
+	}
+}
 
 // A Key is a field of a packet by which a map is asked.
 type Key uint8
@@ -194,6 +220,19 @@ type AcceptEstablished struct{}
 // they say.
 type JumpRelated struct{ Chain string }
 
+// GotoUntracked goes to a chain with the packets whose flow nobody follows.
+type GotoUntracked struct{ Chain string }
+
+// GotoRevoked goes to a chain with the packets of the flows that were cut.
+type GotoRevoked struct {
+	Egress, Six bool
+	Chain       string
+}
+
+// RenewRevoked lets the time of a flow that was cut begin again. Packets of
+// other flows must not get there: theirs would be cut, too.
+type RenewRevoked struct{ Egress, Six bool }
+
 // AcceptProtocol accepts the packets of a protocol.
 type AcceptProtocol struct{ Protocol uint8 }
 
@@ -213,6 +252,9 @@ func (Accept) isRule()            {}
 func (AcceptForeign) isRule()     {}
 func (AcceptEstablished) isRule() {}
 func (JumpRelated) isRule()       {}
+func (GotoUntracked) isRule()     {}
+func (GotoRevoked) isRule()       {}
+func (RenewRevoked) isRule()      {}
 func (AcceptProtocol) isRule()    {}
 func (AcceptLinkLocal) isRule()   {}
 
@@ -270,6 +312,33 @@ func (AcceptEstablished) String() string { return "ct state established accept" 
 
 // String prints the rule.
 func (r JumpRelated) String() string { return "ct state related jump " + r.Chain }
+
+// String prints the rule.
+func (r GotoUntracked) String() string { return "ct state untracked goto " + r.Chain }
+
+// wire is the key of a set of flows that were cut, as packets of a direction
+// have it.
+func wire(egress, six bool) string {
+	ip := "ip"
+	if six {
+		ip = "ip6"
+	}
+	peer, own := [2]string{"saddr", "sport"}, [2]string{"daddr", "dport"}
+	if egress {
+		peer, own = own, peer
+	}
+	return fmt.Sprintf("meta l4proto . %s %s . th %s . %s %s . th %s", ip, peer[0], peer[1], ip, own[0], own[1])
+}
+
+// String prints the rule.
+func (r GotoRevoked) String() string {
+	return fmt.Sprintf("%s @%s goto %s", wire(r.Egress, r.Six), RevokedSet(r.Six), r.Chain)
+}
+
+// String prints the rule.
+func (r RenewRevoked) String() string {
+	return fmt.Sprintf("update @%s { %s }", RevokedSet(r.Six), wire(r.Egress, r.Six))
+}
 
 // String prints the rule.
 func (r AcceptProtocol) String() string { return fmt.Sprintf("meta l4proto %d accept", r.Protocol) }
