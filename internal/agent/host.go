@@ -50,6 +50,9 @@ type host struct {
 	// current is what is confirmed, saved its record; nil before the first.
 	current *layout
 	saved   *record
+	// judged is what the flows that are there were last held against; nil if it
+	// is not known. Another one than current says that there may be some to cut.
+	judged *layout
 	// trial is what waits for a person; nil if nothing does.
 	trial *trial
 	// refused says of versions why they are not tried again.
@@ -89,6 +92,9 @@ type intent struct {
 // a new version. The version in force follows the members in any case. An error
 // that wraps errWaiting says that nothing is wrong.
 func (h *host) reach(ctx context.Context, in *intent) error {
+	if err := h.revoke(); err != nil { // what could not be done before
+		h.log.Error(err.Error())
+	}
 	next, err := lay(&in.order, h.exempt)
 	if err != nil {
 		return err

@@ -68,14 +68,15 @@ func (h *host) move(o *Order) error {
 	before := h.current.version
 	h.current, h.saved = &next, &r
 	h.log.Info("members changed", "addresses", len(changed), "elements", len(moves))
+	uncut := h.revoke()
 	if err := h.save(); err != nil || !leaves(before, next.version) {
-		return err
+		return errors.Join(err, uncut)
 	}
 	state, err := h.kernel.State()
 	if err != nil {
 		return err
 	}
-	return h.clean(&next, state)
+	return errors.Join(h.clean(&next, state), uncut)
 }
 
 // leaves reports whether a version has parts that another one does not need.

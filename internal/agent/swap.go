@@ -32,6 +32,9 @@ func (h *host) swap(ctx context.Context, next *layout, r *record) error {
 	if err := h.kernel.Build(next.version, r.Uplinks); err != nil {
 		return h.back(err)
 	}
+	if h.current == nil {
+		h.warn(next, r.Uplinks)
+	}
 	switch h.policy.Confirm {
 	case ConfirmNever:
 		if err := h.kernel.Confirm(next.version.Name); err != nil {
@@ -64,10 +67,8 @@ func (h *host) settle(next *layout, r *record) error {
 	h.trial = nil
 	r.Since = h.clock.Now()
 	h.current, h.saved = next, r
-	if err := h.save(); err != nil {
-		return err
-	}
-	if err := h.kernel.Delete(next.version); err != nil {
+	uncut := h.revoke() // before the disk forgets what was in force
+	if err := errors.Join(h.save(), h.kernel.Delete(next.version)); err != nil {
 		return err
 	}
 	if err := h.setUplinks(r.Uplinks); err != nil { // the table may have had others
@@ -81,7 +82,7 @@ func (h *host) settle(next *layout, r *record) error {
 		return fmt.Errorf("the kernel has other rules than it was given: %q", drift)
 	}
 	h.log.Info("enforced", "version", r.Version, "why", r.Why, "uplinks", r.Uplinks, "observe", r.Order.Observe)
-	return nil
+	return uncut
 }
 
 // back leaves a change that failed: what was confirmed stays in force.
