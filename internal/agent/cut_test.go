@@ -216,9 +216,7 @@ func wornBy1(node3, observe string, rules ...string) string {
 	return strings.Replace(text, "securityGroupNames: [db]", "securityGroupNames: [db]"+observe, 1)
 }
 
-var (
-	inDrop, outDrop = nft.Revoked(rules.Ingress), nft.Revoked(rules.Egress) //nolint:gochecknoglobals // constants
-)
+var inDrop, outDrop = nft.Revoked(rules.Ingress), nft.Revoked(rules.Egress)
 
 // TestRevokeRule takes rules away under flows: TCP and UDP stop at once and
 // cannot be picked up, and what is still let through loses nothing.

@@ -131,7 +131,9 @@ type follower struct {
 	// manifests and applying are what is wrong; nil if nothing is.
 	manifests, applying error
 	drift               *driftReport
-	told                *report
+	// bypassed are sentences about what passes without being judged.
+	bypassed []string
+	told     *report
 }
 
 // start recovers what was enforced; if it cannot, that is tried again.
@@ -158,6 +160,7 @@ func (f *follower) step(ctx context.Context) {
 		f.look()
 		f.turn.audit = f.turn.audit || f.turn.beats%beatsPerAudit == 0
 	}
+	around := f.turn.links && f.want != nil || f.turn.audit || f.turn.apply
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
 		f.relink()
@@ -169,6 +172,9 @@ func (f *follower) step(ctx context.Context) {
 	if f.want != nil && (f.turn.apply || f.turn.retryAt > 0 && f.turn.beats >= f.turn.retryAt) {
 		f.turn.apply = false
 		f.reach(ctx)
+	}
+	if around {
+		f.lookAround()
 	}
 	f.report()
 }

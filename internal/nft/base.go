@@ -1,6 +1,9 @@
 package nft
 
-import "ringfence.dev/ringfence/rules"
+import (
+	"ringfence.dev/ringfence/rules"
+	"ringfence.dev/ringfence/rules/flowset"
+)
 
 // baseChains returns the two base chains, named by their content, after what
 // they lead to. Packets pass them in this order: not ours; let in before; said
@@ -26,7 +29,7 @@ func (c *Compiler) baseChains() []Node {
 			}
 		}
 		n.Rules = append(n.Rules,
-			GotoUntracked{untracked.Name}, GotoRevoked{egress, false, revoked.Name}, GotoRevoked{egress, true, revoked.Name}, Goto{Policy(d)})
+			GotoUntracked{untracked.Name}, GotoRevoked{d, flowset.IPv4, revoked.Name}, GotoRevoked{d, flowset.IPv6, revoked.Name}, Goto{Policy(d)})
 		n.Name = "base_" + short[d] + "_" + n.hash()
 		out = append(out, revoked, untracked, n)
 	}
@@ -50,9 +53,12 @@ func untrackedNode(d rules.Direction) Node {
 func Revoked(d rules.Direction) string { return "revoked_" + short[d] + "_drop" }
 
 func revokedNode(d rules.Direction) Node {
-	name, egress := Revoked(d), d == rules.Egress
+	name := Revoked(d)
 	return Node{Name: name, Counted: true, Rules: []Rule{
-		RenewRevoked{egress, false}, RenewRevoked{egress, true},
-		Count{name}, Log{prefix("ringfence drop", name, "revoked")}, Drop{},
+		RenewRevoked{d, flowset.IPv4},
+		RenewRevoked{d, flowset.IPv6},
+		Count{name},
+		Log{prefix("ringfence drop", name, "revoked")},
+		Drop{},
 	}}
 }

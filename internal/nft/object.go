@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ringfence.dev/ringfence/rules"
 	"ringfence.dev/ringfence/rules/flowset"
 )
 
@@ -32,21 +33,14 @@ const (
 
 // RevokedSet names the set of the flows of a family that were cut: protocol,
 // peer's address, peer's port, own address, own port.
-func RevokedSet(six bool) string {
-	if six {
-		return "revoked6"
-	}
-	return "revoked4"
-}
+func RevokedSet(s flowset.Space) string { return "revoked" + families[s] }
 
 // writeRevoked prints the two sets of flows that were cut, empty.
 func writeRevoked(w *strings.Builder) {
-	for _, f := range []struct {
-		six  bool
-		addr string
-	}{{false, "ipv4_addr"}, {true, "ipv6_addr"}} {
+	for _, s := range Spaces {
+		addr := keys[peerKey(rules.Ingress, s)].datatype
 		fmt.Fprintf(w, "\tset %s {\n\t\ttype inet_proto . %s . inet_service . %s . inet_service\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %dm\n\t}\n",
-			RevokedSet(f.six), f.addr, f.addr, MaxRevoked, RevokedTime/60)
+			RevokedSet(s), addr, addr, MaxRevoked, RevokedTime/60)
 	}
 }
 
@@ -225,13 +219,17 @@ type GotoUntracked struct{ Chain string }
 
 // GotoRevoked goes to a chain with the packets of the flows that were cut.
 type GotoRevoked struct {
-	Egress, Six bool
-	Chain       string
+	Direction rules.Direction
+	Space     flowset.Space
+	Chain     string
 }
 
 // RenewRevoked lets the time of a flow that was cut begin again. Packets of
 // other flows must not get there: theirs would be cut, too.
-type RenewRevoked struct{ Egress, Six bool }
+type RenewRevoked struct {
+	Direction rules.Direction
+	Space     flowset.Space
+}
 
 // AcceptProtocol accepts the packets of a protocol.
 type AcceptProtocol struct{ Protocol uint8 }
@@ -318,26 +316,22 @@ func (r GotoUntracked) String() string { return "ct state untracked goto " + r.C
 
 // wire is the key of a set of flows that were cut, as packets of a direction
 // have it.
-func wire(egress, six bool) string {
-	ip := "ip"
-	if six {
-		ip = "ip6"
-	}
-	peer, own := [2]string{"saddr", "sport"}, [2]string{"daddr", "dport"}
-	if egress {
+func wire(d rules.Direction, s flowset.Space) string {
+	peer, own := SourcePort, DestinationPort
+	if d == rules.Egress {
 		peer, own = own, peer
 	}
-	return fmt.Sprintf("meta l4proto . %s %s . th %s . %s %s . th %s", ip, peer[0], peer[1], ip, own[0], own[1])
+	return fmt.Sprintf("meta l4proto . %s . %s . %s . %s", peerKey(d, s), peer, memberKey(d, s), own)
 }
 
 // String prints the rule.
 func (r GotoRevoked) String() string {
-	return fmt.Sprintf("%s @%s goto %s", wire(r.Egress, r.Six), RevokedSet(r.Six), r.Chain)
+	return fmt.Sprintf("%s @%s goto %s", wire(r.Direction, r.Space), RevokedSet(r.Space), r.Chain)
 }
 
 // String prints the rule.
 func (r RenewRevoked) String() string {
-	return fmt.Sprintf("update @%s { %s }", RevokedSet(r.Six), wire(r.Egress, r.Six))
+	return fmt.Sprintf("update @%s { %s }", RevokedSet(r.Space), wire(r.Direction, r.Space))
 }
 
 // String prints the rule.

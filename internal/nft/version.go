@@ -14,6 +14,8 @@ var (
 	sides    = []rules.Direction{rules.Ingress, rules.Egress}        //nolint:gochecknoglobals // a constant
 	short    = [...]string{rules.Ingress: "in", rules.Egress: "out"} //nolint:gochecknoglobals // a constant
 	families = []string{"4", "6"}                                    //nolint:gochecknoglobals // a constant
+	// Spaces are the families as diagrams know them.
+	Spaces = []flowset.Space{flowset.IPv4, flowset.IPv6} //nolint:gochecknoglobals // a constant
 )
 
 // A Version is everything that enforces one ruleset.

@@ -28,8 +28,9 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 		return []string{"there is no table " + nft.TableName}, nil
 	}
 	delete(sets, nft.UplinkSet)
-	delete(sets, nft.RevokedSet(false))
-	delete(sets, nft.RevokedSet(true))
+	for _, s := range nft.Spaces {
+		delete(sets, nft.RevokedSet(s))
+	}
 	var out []string
 	for _, n := range confirmed(v) {
 		delete(chains, n.Name)

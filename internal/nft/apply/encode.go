@@ -115,9 +115,9 @@ func expressions(r nft.Rule) []expr.Any {
 	case nft.GotoUntracked:
 		return append(ctState(stateUntracked), goTo(r.Chain))
 	case nft.GotoRevoked:
-		return append(wire(r.Egress, r.Six), &expr.Lookup{SourceRegister: 1, SetName: nft.RevokedSet(r.Six)}, goTo(r.Chain))
+		return append(wire(r.Direction, r.Space), &expr.Lookup{SourceRegister: 1, SetName: nft.RevokedSet(r.Space)}, goTo(r.Chain))
 	case nft.RenewRevoked:
-		return append(wire(r.Egress, r.Six), &expr.Dynset{SrcRegKey: 1, SetName: nft.RevokedSet(r.Six), Operation: unix.NFT_DYNSET_OP_UPDATE})
+		return append(wire(r.Direction, r.Space), &expr.Dynset{SrcRegKey: 1, SetName: nft.RevokedSet(r.Space), Operation: unix.NFT_DYNSET_OP_UPDATE})
 	case nft.AcceptProtocol:
 		return []expr.Any{meta(expr.MetaKeyL4PROTO), equal(r.Protocol), accept()}
 	case nft.AcceptLinkLocal:

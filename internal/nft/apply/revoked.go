@@ -15,6 +15,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/rules"
+	"ringfence.dev/ringfence/rules/flowset"
 )
 
 // A Revoked is a flow that was cut, by its ends as packets on the wire have
@@ -30,28 +31,29 @@ type Revoked struct {
 // word is the size of a register: each part of a key takes whole ones.
 const word = 4
 
+// The lengths of addresses.
+const net4, net6 = 4, 16
+
 // wire loads the key of a set of flows that were cut into the registers from
 // the first on.
-func wire(egress, six bool) []expr.Any {
-	family, length := byte(unix.NFPROTO_IPV4), uint32(4)
-	source, destination := uint32(12), uint32(16) // where the header has them
-	if six {
-		family, length, source, destination = unix.NFPROTO_IPV6, 16, 8, 24
+func wire(d rules.Direction, s flowset.Space) []expr.Any {
+	source, destination := []nft.Key{nft.Source4, nft.SourcePort}, []nft.Key{nft.Destination4, nft.DestinationPort}
+	if s == flowset.IPv6 {
+		source[0], destination[0] = nft.Source6, nft.Destination6
 	}
-	peer, own, peerPort, ownPort := source, destination, uint32(0), uint32(2)
-	if egress {
-		peer, own, peerPort, ownPort = own, peer, ownPort, peerPort
+	parts := slices.Concat(source, destination) // the peer first
+	if d == rules.Egress {
+		parts = slices.Concat(destination, source)
 	}
-	out := []expr.Any{meta(expr.MetaKeyNFPROTO), equal(family), meta(expr.MetaKeyL4PROTO)}
+	out := []expr.Any{meta(expr.MetaKeyNFPROTO), equal(fieldOf(source[0]).family), meta(expr.MetaKeyL4PROTO)}
 	at := uint32(1)
-	put := func(base expr.PayloadBase, offset, length uint32) {
-		out = append(out, &expr.Payload{DestRegister: register(at), Base: base, Offset: offset, Len: length})
-		at += (length + word - 1) / word
+	for _, k := range parts {
+		if p, ok := fieldOf(k).load.(*expr.Payload); ok {
+			p.DestRegister = register(at)
+			out = append(out, p)
+			at += (p.Len + word - 1) / word
+		}
 	}
-	put(expr.PayloadBaseNetworkHeader, peer, length)
-	put(expr.PayloadBaseTransportHeader, peerPort, 2)
-	put(expr.PayloadBaseNetworkHeader, own, length)
-	put(expr.PayloadBaseTransportHeader, ownPort, 2)
 	return out
 }
 
@@ -64,14 +66,14 @@ func register(words uint32) uint32 {
 	return unix.NFT_REG32_00 + words
 }
 
-func (k *Kernel) revokedSet(six bool) *nftables.Set {
+func (k *Kernel) revokedSet(s flowset.Space) *nftables.Set {
 	k.nextID++
 	addr := nftables.TypeIPAddr
-	if six {
+	if s == flowset.IPv6 {
 		addr = nftables.TypeIP6Addr
 	}
 	return &nftables.Set{
-		Table: k.table, ID: k.nextID, Name: nft.RevokedSet(six), Size: nft.MaxRevoked, KeyByteOrder: binaryutil.BigEndian,
+		Table: k.table, ID: k.nextID, Name: nft.RevokedSet(s), Size: nft.MaxRevoked, KeyByteOrder: binaryutil.BigEndian,
 		KeyType: nftables.MustConcatSetType(nftables.TypeInetProto, addr, nftables.TypeInetService, addr, nftables.TypeInetService),
 		Dynamic: true, HasTimeout: true, Timeout: nft.RevokedTime * time.Second,
 	}
@@ -80,18 +82,16 @@ func (k *Kernel) revokedSet(six bool) *nftables.Set {
 // makeRevoked collects what makes the sets of flows that were cut, if there
 // are none.
 func (k *Kernel) makeRevoked(sets map[string]bool) error {
-	for _, six := range []bool{false, true} {
-		if sets[nft.RevokedSet(six)] {
+	for _, s := range nft.Spaces {
+		if sets[nft.RevokedSet(s)] {
 			continue
 		}
-		if err := k.conn.AddSet(k.revokedSet(six), nil); err != nil {
-			return fmt.Errorf("cannot make set %s: %w", nft.RevokedSet(six), err)
+		if err := k.conn.AddSet(k.revokedSet(s), nil); err != nil {
+			return fmt.Errorf("cannot make set %s: %w", nft.RevokedSet(s), err)
 		}
 	}
 	return nil
 }
-
-func (r *Revoked) six() bool { return r.Peer.Addr().Is6() }
 
 func (r *Revoked) element() nftables.SetElement {
 	var b []byte
@@ -108,12 +108,9 @@ func (r *Revoked) element() nftables.SetElement {
 }
 
 // readRevoked is the inverse of element; false for what we did not write.
-func readRevoked(e *nftables.SetElement, six bool) (Revoked, bool) {
-	length := 4
-	if six {
-		length = 16
-	}
-	if len(e.Key) != word+2*(length+word) {
+func readRevoked(e *nftables.SetElement) (Revoked, bool) {
+	length := len(e.Key)/2 - word - word/2
+	if length != net4 && length != net6 {
 		return Revoked{}, false
 	}
 	end := func(at int) netip.AddrPort {
@@ -145,16 +142,16 @@ func (k *Kernel) Revoked() ([]Revoked, error) {
 		return nil, err
 	}
 	var out []Revoked
-	for _, six := range []bool{false, true} {
-		if !sets[nft.RevokedSet(six)] {
+	for _, s := range nft.Spaces {
+		if !sets[nft.RevokedSet(s)] {
 			continue
 		}
-		list, err := k.conn.GetSetElements(k.revokedSet(six))
+		list, err := k.conn.GetSetElements(k.revokedSet(s))
 		if err != nil {
-			return nil, fmt.Errorf("cannot read set %s: %w", nft.RevokedSet(six), err)
+			return nil, fmt.Errorf("cannot read set %s: %w", nft.RevokedSet(s), err)
 		}
 		for i := range list {
-			if r, ok := readRevoked(&list[i], six); ok {
+			if r, ok := readRevoked(&list[i]); ok {
 				out = append(out, r)
 			}
 		}
@@ -200,21 +197,22 @@ func (k *Kernel) pardon(list []Revoked) error {
 
 // PardonAll lets all flows that were cut begin anew.
 func (k *Kernel) PardonAll() error {
-	k.conn.FlushSet(k.revokedSet(false))
-	k.conn.FlushSet(k.revokedSet(true))
+	for _, s := range nft.Spaces {
+		k.conn.FlushSet(k.revokedSet(s))
+	}
 	return k.commit("pardon all flows")
 }
 
 // eachRevoked collects changes of the two sets, at most maxElements a message.
 func (k *Kernel) eachRevoked(list []Revoked, change func(*nftables.Set, []nftables.SetElement) error) error {
-	for _, six := range []bool{false, true} {
+	for _, space := range nft.Spaces {
 		var all []nftables.SetElement
 		for i := range list {
-			if list[i].six() == six {
+			if flowset.SpaceOf(list[i].Peer.Addr()) == space {
 				all = append(all, list[i].element())
 			}
 		}
-		s := k.revokedSet(six)
+		s := k.revokedSet(space)
 		for part := range slices.Chunk(all, maxElements) {
 			if err := change(s, part); err != nil {
 				return fmt.Errorf("cannot change set %s: %w", s.Name, err)

@@ -349,8 +349,8 @@ func (k *Kernel) Delete(keep ...*nft.Version) error {
 		delete(sets, nft.TrialMap(d))
 	}
 	delete(sets, nft.UplinkSet)
-	for _, six := range []bool{false, true} {
-		delete(sets, nft.RevokedSet(six))
+	for _, s := range nft.Spaces {
+		delete(sets, nft.RevokedSet(s))
 	}
 	for _, v := range keep {
 		if err := k.rebase(v, chains, there); err != nil {
