@@ -264,6 +264,36 @@ func TestRevokeRule(t *testing.T) {
 	})
 }
 
+// TestRevokeAfterDeath: an agent that was killed after it had confirmed, and
+// before it cut anything, leaves that to the next one.
+func TestRevokeAfterDeath(t *testing.T) {
+	t.Parallel()
+	node1, node2, _ := three(t)
+	dir := t.TempDir()
+	write(t, dir, groupsText("other", 80, 81))
+	node1.must(node1.flags(dir, "--once", "--confirm=never")...)
+	goes, stays := node2.calls(node1.at(80), node1, node1.at(80)), node2.calls(node1.at(81), node1, node1.at(81))
+	write(t, dir, groupsText("other", 81))
+	node1.ask(func(k *apply.Kernel) error {
+		c := &command{Config: Config{Manifests: dir, Host: "node-1"}}
+		wanted, tables, err := c.read()
+		if err != nil {
+			return err
+		}
+		next, err := lay(&wanted.order, tables.Exempt())
+		if err != nil {
+			return err
+		}
+		r := &record{Version: next.version.Name, Uplinks: []string{"eth0"}, Order: wanted.order}
+		return errors.Join(disk{node1.state}.write(candidateFile, r), k.Build(next.version, nil), k.Confirm(next.version.Name))
+	})
+	goes.wantTalks("nobody has cut it yet")
+	node1.must("restore", "--state-dir", node1.state)
+	goes.wantCut("the next agent came", node1, inDrop, outDrop)
+	stays.wantTalks("its rule stays")
+	node1.wantNoDrift("after the death of an agent")
+}
+
 // TestRevokeMember lets a member leave a group under a running agent.
 func TestRevokeMember(t *testing.T) {
 	t.Parallel()
