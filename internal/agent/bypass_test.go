@@ -12,6 +12,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"ringfence.dev/ringfence/internal/statedir"
 )
 
 func TestBypassedDecision(t *testing.T) {
@@ -184,7 +186,7 @@ func TestBypassed(t *testing.T) {
 	wantProblem("notrack")
 	noticed := wait(func() bool {
 		var r report
-		if _, err := (disk{node1.state}).load(statusFile, &r); err != nil {
+		if _, err := (disk{statedir.Dir(node1.state)}).load(statusFile, &r); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Contains(strings.Join(r.Bypassed, "\n"), "interface mac0 leads out")

@@ -18,6 +18,8 @@ import (
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
 
@@ -275,8 +277,11 @@ func TestRevokeAfterDeath(t *testing.T) {
 	goes, stays := node2.calls(node1.at(80), node1, node1.at(80)), node2.calls(node1.at(81), node1, node1.at(81))
 	write(t, dir, groupsText("other", 81))
 	node1.ask(func(k *apply.Kernel) error {
-		c := &command{Config: Config{Manifests: dir, Host: "node-1"}}
-		wanted, tables, err := c.read()
+		tables, err := profiles.Load()
+		if err != nil {
+			return err
+		}
+		wanted, err := (&Config{}).aim(&folder{dir: dir, host: "node-1", tables: tables})
 		if err != nil {
 			return err
 		}
@@ -285,7 +290,7 @@ func TestRevokeAfterDeath(t *testing.T) {
 			return err
 		}
 		r := &record{Version: next.version.Name, Uplinks: []string{"eth0"}, Order: wanted.order}
-		return errors.Join(disk{node1.state}.write(candidateFile, r), k.Build(next.version, nil), k.Confirm(next.version.Name))
+		return errors.Join(disk{statedir.Dir(node1.state)}.write(candidateFile, r), k.Build(next.version, nil), k.Confirm(next.version.Name))
 	})
 	goes.wantTalks("nobody has cut it yet")
 	node1.must("restore", "--state-dir", node1.state)

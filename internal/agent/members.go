@@ -63,20 +63,20 @@ func (h *host) move(o *Order) error {
 		return err
 	}
 	if err := h.kernel.Move(next.compiler.Needs(moves), moves); err != nil {
-		return errors.Join(err, h.disk.remove(candidateFile))
+		return errors.Join(err, h.disk.Remove(candidateFile))
 	}
 	before := h.current.version
 	h.current, h.saved = &next, &r
 	h.log.Info("members changed", "addresses", len(changed), "elements", len(moves))
-	uncut := h.revoke()
+	h.revoke()
 	if err := h.save(); err != nil || !leaves(before, next.version) {
-		return errors.Join(err, uncut)
+		return err
 	}
 	state, err := h.kernel.State()
 	if err != nil {
 		return err
 	}
-	return errors.Join(h.clean(&next, state), uncut)
+	return h.clean(&next, state)
 }
 
 // leaves reports whether a version has parts that another one does not need.
@@ -93,13 +93,14 @@ func (h *host) save() error {
 	if err := h.disk.write(enforcedFile, h.saved); err != nil {
 		return err
 	}
-	return h.disk.remove(candidateFile)
+	return h.disk.Remove(candidateFile)
 }
 
 // sameButMembers reports whether two orders with the same version differ in
 // nothing that is saved beside it.
 func sameButMembers(a, b *Order) bool {
-	return slices.Equal(a.Addresses, b.Addresses) && reflect.DeepEqual(a.Ruleset, b.Ruleset)
+	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && slices.Equal(a.Serves, b.Serves) &&
+		reflect.DeepEqual(a.Ruleset, b.Ruleset)
 }
 
 // moveTrial gives a change of members to the version on trial.

@@ -39,7 +39,7 @@ func (h *host) recover() error {
 			h.log.Info("a change was left behind after it was confirmed: it stays", "version", candidate.Version)
 			return h.finish(enforced, candidate, state)
 		}
-		if err := h.disk.remove(candidateFile); err != nil {
+		if err := h.disk.Remove(candidateFile); err != nil {
 			return err
 		}
 	}
@@ -61,7 +61,8 @@ func (h *host) finish(before, candidate *record, state apply.State) error {
 		}
 	}
 	err := h.adopt(candidate, state)
-	return errors.Join(err, h.revoke(), h.disk.promote())
+	h.revoke()
+	return errors.Join(err, h.disk.promote())
 }
 
 // finished reports whether the kernel has what a candidate is.

@@ -67,7 +67,7 @@ func (h *host) settle(next *layout, r *record) error {
 	h.trial = nil
 	r.Since = h.clock.Now()
 	h.current, h.saved = next, r
-	uncut := h.revoke() // before the disk forgets what was in force
+	h.revoke() // before the disk forgets what was in force
 	if err := errors.Join(h.save(), h.kernel.Delete(next.version)); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (h *host) settle(next *layout, r *record) error {
 		return fmt.Errorf("the kernel has other rules than it was given: %q", drift)
 	}
 	h.log.Info("enforced", "version", r.Version, "why", r.Why, "uplinks", r.Uplinks, "observe", r.Order.Observe)
-	return uncut
+	return nil
 }
 
 // back leaves a change that failed: what was confirmed stays in force.
@@ -107,7 +107,7 @@ func (h *host) undo() error {
 	case state == apply.State{}:
 		err = h.kernel.Uninstall()
 	}
-	return errors.Join(err, h.disk.remove(candidateFile))
+	return errors.Join(err, h.disk.Remove(candidateFile))
 }
 
 // awaited looks at a trial that waits for a person: has one confirmed, or has

@@ -13,6 +13,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -27,7 +28,7 @@ func (a *node) downgrade() map[string]apply.Tally {
 		if err != nil {
 			return err
 		}
-		saved, err := disk{a.state}.read(enforcedFile)
+		saved, err := disk{statedir.Dir(a.state)}.read(enforcedFile)
 		if err != nil {
 			return err
 		}
