@@ -50,9 +50,7 @@ func layoutOf(t *testing.T, observe bool, app string, list ...rules.Rule) *layou
 		t.Fatal(err)
 	}
 	o := &Order{Ruleset: convert.RulesetSpec(rs, nil), Observe: observe, Members: map[string][]netip.Addr{}}
-	for _, g := range namedGroups(&o.Ruleset) {
-		o.Members[g] = addrs(app)
-	}
+	o.Members["app"] = addrs(app)
 	l, err := lay(o, nil)
 	if err != nil {
 		t.Fatal(err)
