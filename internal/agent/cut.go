@@ -14,8 +14,9 @@ import (
 
 const (
 	// maxCut is how many flows are cut at once: it bounds the memory that this
-	// takes, to some megabytes. Those beyond it are cut next.
-	maxCut = 16_384
+	// takes, to some 15 MB. Those beyond it are cut next, which costs to read the
+	// table once more.
+	maxCut = 32_768
 	// maxNamed is how many flows are named one by one.
 	maxNamed = 20
 	// maxPasses bounds how often the table of connections is read for one change.
@@ -162,16 +163,15 @@ func (h *host) pardon(c *closing) error {
 	return h.kernel.Pardon(list)
 }
 
-// cut cuts flows until there are none: first none of their packets may begin a
-// flow anew, then the kernel forgets that they were let in.
+// cut cuts flows: first none of their packets may begin a flow anew, then the
+// kernel forgets that they were let in. What the rules before let in is in the
+// kernel's table by now: only a part of a table, or more flows than are cut at
+// once, make it look again.
 func (h *host) cut(c *closing) error {
 	for range maxPasses {
 		o, found, err := c.look(h.saved.Uplinks, maxCut)
 		if err != nil && !conntrack.IsInterrupted(err) {
 			return err
-		}
-		if len(found) == 0 && err == nil {
-			return nil
 		}
 		if len(found) > 0 {
 			h.log.Warn("cutting flows that are not let through any more", "flows", o.flows, "first", o.first)
@@ -181,6 +181,9 @@ func (h *host) cut(c *closing) error {
 		}
 		if err := conntrack.Delete(found); err != nil {
 			return err
+		}
+		if o.flows == len(found) && err == nil {
+			return nil
 		}
 	}
 	return fmt.Errorf("after %d times there are still some", maxPasses)
