@@ -99,16 +99,12 @@ func (c *closing) look(uplinks []string, most int) (omen, []conntrack.Entry, err
 		}
 		return true
 	})
-	return o, found, err
+	return o, found, errors.Join(c.err(), err)
 }
 
 // foresee says which flows a version would cut, once it is confirmed.
 func foresee(old, next *layout, uplinks []string) (omen, error) {
-	c, err := newClosing(old, next)
-	if err != nil {
-		return omen{}, err
-	}
-	o, _, err := c.look(uplinks, 0)
+	o, _, err := newClosing(old, next).look(uplinks, 0)
 	if conntrack.IsInterrupted(err) {
 		err = nil
 	}
@@ -136,8 +132,8 @@ func (h *host) revoke() {
 	if !h.unjudged() {
 		return
 	}
-	c, err := newClosing(h.judged, h.current)
-	if err == nil && c != nil {
+	var err error
+	if c := newClosing(h.judged, h.current); c != nil {
 		err = errors.Join(h.pardon(c), h.cut(c))
 	}
 	if err != nil {
@@ -156,8 +152,8 @@ func (h *host) pardon(c *closing) error {
 		return err
 	}
 	list = c.pardoned(list)
-	if len(list) == 0 {
-		return nil
+	if err := c.err(); err != nil || len(list) == 0 {
+		return err
 	}
 	h.log.Info("flows that were cut may begin anew", "flows", len(list))
 	return h.kernel.Pardon(list)
@@ -170,7 +166,7 @@ func (h *host) pardon(c *closing) error {
 func (h *host) cut(c *closing) error {
 	for range maxPasses {
 		o, found, err := c.look(h.saved.Uplinks, maxCut)
-		if err != nil && !conntrack.IsInterrupted(err) {
+		if c.err() != nil || err != nil && !conntrack.IsInterrupted(err) {
 			return err
 		}
 		if len(found) > 0 {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -52,20 +53,29 @@ type closing struct {
 	// peers are those for which the change may mean anything; nil for everybody.
 	peers map[netip.Addr]bool
 	// none says that no flow can have closed.
-	none bool
-	// before and after are what was and is let through; what a host only
-	// observes is, and so is what nobody knows the rules of.
-	before, after func(*rules.Flow) bool
+	none          bool
+	before, after umpire
+}
+
+// An umpire tells what a layout lets through. Its rules are compiled when it is
+// first asked, which after most changes of members nobody does: no flow is there
+// that they are about.
+type umpire struct {
+	layout *layout // nil if nobody knows the rules: everything
+	peers  map[netip.Addr]bool
+	policy *rules.Policy
+	// err is why it cannot tell; it then lets everything through.
+	err error
 }
 
 // newClosing compares two layouts; the first is nil if it is not known what was
 // enforced before. It returns nil if the change means nothing for any flow.
-func newClosing(old, next *layout) (*closing, error) {
+func newClosing(old, next *layout) *closing {
 	c := &closing{none: next.order.Observe}
 	if old != nil && old.version.Name == next.version.Name {
 		changed := changes(old.order, next.order)
 		if len(changed) == 0 {
-			return nil, nil //nolint:nilnil // no change, and no error
+			return nil
 		}
 		c.peers = map[netip.Addr]bool{}
 		for i := range changed {
@@ -73,13 +83,12 @@ func newClosing(old, next *layout) (*closing, error) {
 		}
 		c.none = c.none || onlyJoins(next.rules, changed)
 	}
-	var err error
-	if c.before, err = accepts(old, c.peers); err != nil {
-		return nil, err
-	}
-	c.after, err = accepts(next, c.peers)
-	return c, err
+	c.before, c.after = umpire{layout: old, peers: c.peers}, umpire{layout: next, peers: c.peers}
+	return c
 }
+
+// err is why it cannot be told what has closed; nil if it can.
+func (c *closing) err() error { return errors.Join(c.before.err, c.after.err) }
 
 // onlyJoins reports whether changes of members can only let more through:
 // addresses come into groups, and no rule drops anything of a group.
@@ -97,21 +106,23 @@ func onlyJoins(rs *rules.Ruleset, changed []nft.Change) bool {
 	})
 }
 
-// accepts returns what a layout lets through, for flows with these peers; nil
-// for all.
-func accepts(l *layout, peers map[netip.Addr]bool) (func(*rules.Flow) bool, error) {
-	if l == nil || l.order.Observe {
-		return func(*rules.Flow) bool { return true }, nil
+// accepts reports whether a flow is let through. What a host only observes is.
+func (u *umpire) accepts(f *rules.Flow) bool {
+	if u.layout == nil || u.layout.order.Observe || u.err != nil {
+		return true
 	}
-	members := &l.members
-	if peers != nil {
-		members = l.membersAmong(peers)
+	if u.policy == nil {
+		members := &u.layout.members
+		if u.peers != nil {
+			members = u.layout.membersAmong(u.peers)
+		}
+		if u.policy, u.err = u.layout.policy(members); u.err != nil {
+			u.err = fmt.Errorf("cannot tell which flows are let through: %w", u.err)
+			return true
+		}
 	}
-	policy, err := l.policy(members)
-	if err != nil {
-		return nil, fmt.Errorf("cannot tell which flows are let through: %w", err)
-	}
-	return func(f *rules.Flow) bool { return policy.Verdict(f).Action == rules.Accept }, nil
+	verdict := u.policy.Verdict(f)
+	return verdict.Action == rules.Accept
 }
 
 // membersAmong is the membership as if there were no other addresses.
@@ -144,7 +155,7 @@ func (c *closing) concerns(p *passage) bool { return c.peers == nil || c.peers[p
 
 // closed reports whether a flow was let through and is not any more.
 func (c *closing) closed(p *passage) bool {
-	return !c.none && c.concerns(p) && c.before(&p.flow) && !c.after(&p.flow)
+	return !c.none && c.concerns(p) && c.before.accepts(&p.flow) && !c.after.accepts(&p.flow)
 }
 
 // cut returns how an entry passed our hooks where it does not pass any more;
@@ -178,7 +189,7 @@ func (c *closing) pardoned(list []apply.Revoked) []apply.Revoked {
 		if r.Direction == rules.Egress {
 			p = goesOut(e)
 		}
-		if c.concerns(&p) && c.after(&p.flow) {
+		if c.concerns(&p) && c.after.accepts(&p.flow) {
 			out = append(out, r)
 		}
 	}

@@ -135,17 +135,11 @@ func (k *Kernel) Revoke(list []Revoked) error {
 	return k.commit(fmt.Sprintf("revoke %d flows", len(list)))
 }
 
-// Revoked lists the flows that were cut and may not begin anew yet.
+// Revoked lists the flows that were cut and may not begin anew yet. Load must
+// have made the table.
 func (k *Kernel) Revoked() ([]Revoked, error) {
-	_, sets, err := k.present()
-	if err != nil {
-		return nil, err
-	}
 	var out []Revoked
 	for _, s := range nft.Spaces {
-		if !sets[nft.RevokedSet(s)] {
-			continue
-		}
 		list, err := k.conn.GetSetElements(k.revokedSet(s))
 		if err != nil {
 			return nil, fmt.Errorf("cannot read set %s: %w", nft.RevokedSet(s), err)
