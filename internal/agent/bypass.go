@@ -260,8 +260,8 @@ func (f *follower) lookAround() {
 		f.host.log.Warn("cannot tell whether anything passes without being judged", "problem", err)
 		return
 	}
-	if f.host.unjudged() {
-		now = append(now, "flows that are not let through any more go on: they cannot be cut, as the log says")
+	if f.host.uncut != nil {
+		now = append(now, fmt.Sprintf("flows that are not let through any more go on: %v", f.host.uncut))
 	}
 	if !slices.Equal(now, f.bypassed) {
 		f.host.log.Warn("what passes without being judged has changed", "now", strings.Join(now, "; "))

@@ -125,26 +125,27 @@ func (h *host) warn(next *layout, uplinks []string) {
 
 // revoke cuts the flows that were let in by what was enforced when it last did
 // so, and that what is enforced now drops; and lets those begin anew that were
-// cut, and may pass again. While a version is on trial it waits: the kernel may
-// yet go back. What it cannot do is no reason to take a change back: it is said,
-// and tried again.
+// cut, and may pass again. While a version is on trial, or the host is open, it
+// waits. What it cannot do is no reason to take a change back: it is said, and
+// tried again.
 func (h *host) revoke() {
-	if !h.unjudged() {
+	if h.current == nil || h.judged == h.current {
 		return
 	}
-	var err error
-	if c := newClosing(h.judged, h.current); c != nil {
+	state, err := h.kernel.State()
+	if err == nil && (h.trial != nil || state.Trial != "") {
+		return
+	}
+	if c := newClosing(h.judged, h.current); c != nil && err == nil {
 		err = errors.Join(h.pardon(c), h.cut(c))
 	}
+	h.uncut = err
 	if err != nil {
 		h.log.Error("cannot cut the flows that are not let through any more: they go on", "problem", err)
 		return
 	}
 	h.judged = h.current
 }
-
-// unjudged reports whether there may be flows to cut.
-func (h *host) unjudged() bool { return h.current != nil && h.trial == nil && h.judged != h.current }
 
 func (h *host) pardon(c *closing) error {
 	list, err := h.kernel.Revoked()

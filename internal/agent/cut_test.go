@@ -339,6 +339,41 @@ func TestRevokeMember(t *testing.T) {
 	}
 }
 
+// TestOpenCutsNothing lets a member leave while the host is open: only when it
+// is enforced again is the member cut.
+func TestOpenCutsNothing(t *testing.T) {
+	t.Parallel()
+	node1, _, node3 := three(t)
+	dir := t.TempDir()
+	write(t, dir, groupsText("app", 80))
+	node1.start(node1.flags(dir, "--confirm=never")...)
+	if !wait(func() bool { return node1.status().Version != "" }) {
+		t.Fatal("nothing is enforced")
+	}
+	tcp := node3.calls(node1.at(80), node1, node1.at(80))
+	members := node1.status().Members
+	node1.must("open", "--for", "1h", "--state-dir", node1.state)
+	write(t, dir, groupsText("other", 80))
+	if !wait(func() bool { return node1.status().Members != members }) {
+		t.Fatal("nobody left")
+	}
+	tcp.wantTalks("the host is open")
+	node1.must("resume", "--state-dir", node1.state)
+	cut := wait(func() bool {
+		var list []apply.Revoked
+		node1.ask(func(k *apply.Kernel) error {
+			var err error
+			list, err = k.Revoked()
+			return err
+		})
+		return len(list) == 1
+	})
+	if !cut {
+		t.Error("nothing is cut when the host is enforced again")
+	}
+	tcp.wantCut("enforced again", node1, inDrop, outDrop)
+}
+
 // TestRevokeEgress closes what the host itself began, while everything from the
 // peer is let in: its packets must not begin the flow anew.
 func TestRevokeEgress(t *testing.T) {

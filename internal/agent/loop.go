@@ -230,8 +230,8 @@ func (f *follower) audit() {
 		f.host.log.Error("the trial is over", "problem", err)
 		f.applying = err
 	}
-	f.host.revoke() // what could not be done before
 	drift, err := f.host.check()
+	f.host.revoke() // what had to wait, or could not be done before
 	if err == nil {
 		err = f.host.auditUplinks()
 	}

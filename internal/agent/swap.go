@@ -107,6 +107,7 @@ func (h *host) undo() error {
 	case state == apply.State{}:
 		err = h.kernel.Uninstall()
 	}
+	h.revoke() // members may have left during the trial
 	return errors.Join(err, h.disk.Remove(candidateFile))
 }
 
