@@ -33,6 +33,8 @@ type way struct {
 	global bool
 	// programs are where BPF programs see its packets before or after us.
 	programs []string
+	// blind says that this process may not ask for those by tcx.
+	blind bool
 }
 
 // The kinds of interfaces whose packets leave by the one that they stand on as
@@ -54,6 +56,9 @@ func bypassed(ways []way, uplinks []string, untracked uint64) []string {
 		if s.isUplink(w) {
 			for _, p := range w.programs {
 				out = append(out, fmt.Sprintf("a BPF program at %s of uplink %s sees packets that the rules may not: it can let them through, change them, or lead them elsewhere", p, w.name))
+			}
+			if w.blind {
+				out = append(out, fmt.Sprintf("whether a BPF program at tcx of uplink %s sees packets that the rules may not cannot be told: this process may not call bpf(2)", w.name))
 			}
 			continue
 		}
@@ -153,7 +158,8 @@ func gatherWays(uplinks []string) ([]way, error) {
 			device: a.ParentDev != "", elsewhere: a.NetNsID >= 0, up: a.RawFlags&unix.IFF_UP != 0, global: global[a.Index],
 		}
 		if slices.Contains(uplinks, w.name) {
-			if w.programs, err = programs(l); err != nil {
+			err := w.findPrograms(l)
+			if w.blind = errors.Is(err, unix.EPERM); err != nil && !w.blind {
 				return nil, err
 			}
 		}
@@ -163,12 +169,12 @@ func gatherWays(uplinks []string) ([]way, error) {
 	return out, nil
 }
 
-// programs lists where BPF programs are attached to an interface.
-func programs(l netlink.Link) ([]string, error) {
-	var out []string
+// findPrograms fills in where BPF programs are attached to an interface.
+func (w *way) findPrograms(l netlink.Link) error {
 	if x := l.Attrs().Xdp; x != nil && x.Attached {
-		out = append(out, "XDP")
+		w.programs = append(w.programs, "XDP")
 	}
+	var refused error
 	for _, side := range []struct {
 		name   string
 		parent uint32
@@ -177,20 +183,20 @@ func programs(l netlink.Link) ([]string, error) {
 		filters, err := netlink.FilterList(l, side.parent)
 		// Without a qdisc for it, some kernels say that there is nothing to list.
 		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("cannot list the tc filters of %s: %w", l.Attrs().Name, err)
+			return fmt.Errorf("cannot list the tc filters of %s: %w", w.name, err)
 		}
 		if slices.ContainsFunc(filters, hasProgram) {
-			out = append(out, "tc "+side.name)
+			w.programs = append(w.programs, "tc "+side.name)
 		}
-		n, err := countTCX(l.Attrs().Index, side.tcx)
+		n, err := countTCX(w.index, side.tcx)
 		if err != nil {
-			return nil, fmt.Errorf("cannot list the tcx programs of %s: %w", l.Attrs().Name, err)
+			refused = fmt.Errorf("cannot list the tcx programs of %s: %w", w.name, err)
 		}
 		if n > 0 {
-			out = append(out, "tcx "+side.name)
+			w.programs = append(w.programs, "tcx "+side.name)
 		}
 	}
-	return out, nil
+	return refused
 }
 
 // hasProgram reports whether a filter is a BPF program, or runs one.

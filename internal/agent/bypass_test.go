@@ -50,6 +50,7 @@ func TestBypassedDecision(t *testing.T) {
 		"a VLAN on an interface":         {ways: []way{eth0, {name: "eth0.7", kind: "vlan", index: 10, below: 2, up: true, global: true}}, uplinks: "eth0", want: "interface eth0.7 leads out"},
 		"a macvlan on one of the host's": {ways: []way{eth0, {name: "mac0", kind: "macvlan", index: 10, below: 2, elsewhere: true, up: true, global: true}}, uplinks: "eth0", want: "interface mac0 leads out"},
 		"programs":                       {ways: []way{with(eth0, func(w *way) { w.programs = []string{"XDP", "tc egress"} }), with(lo, func(w *way) { w.programs = []string{"XDP"} })}, uplinks: "eth0", want: "at XDP of uplink eth0|at tc egress of uplink eth0"},
+		"tcx cannot be asked":            {ways: []way{with(eth0, func(w *way) { w.blind = true })}, uplinks: "eth0", want: "may not call bpf(2)"},
 		"untracked packets":              {ways: []way{eth0}, uplinks: "eth0", untracked: 1, want: "notrack"},
 	} {
 		got := bypassed(c.ways, strings.Fields(c.uplinks), c.untracked)
