@@ -54,13 +54,14 @@ func (h *host) recover() error {
 // finish adopts a change that was confirmed, and does what comes after that;
 // before is nil if nothing was enforced.
 func (h *host) finish(before, candidate *record, state apply.State) error {
-	if before != nil {
-		var err error
-		if h.judged, err = lay(&before.Order, h.exempt); err != nil {
-			return fmt.Errorf("cannot lay out what was enforced before: %w", err)
-		}
-	}
 	err := h.adopt(candidate, state)
+	if before != nil {
+		old, wrong := lay(&before.Order, h.exempt)
+		if wrong != nil { // it cannot be told what to cut: nothing is
+			old, err = h.current, errors.Join(err, fmt.Errorf("cannot lay out what was enforced before: %w", wrong))
+		}
+		h.judged = old
+	}
 	h.revoke()
 	return errors.Join(err, h.disk.promote())
 }

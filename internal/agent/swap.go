@@ -68,7 +68,10 @@ func (h *host) settle(next *layout, r *record) error {
 	r.Since = h.clock.Now()
 	h.current, h.saved = next, r
 	h.revoke() // before the disk forgets what was in force
-	if err := errors.Join(h.save(), h.kernel.Delete(next.version)); err != nil {
+	if err := h.save(); err != nil {
+		return err
+	}
+	if err := h.kernel.Delete(next.version); err != nil {
 		return err
 	}
 	if err := h.setUplinks(r.Uplinks); err != nil { // the table may have had others
