@@ -478,7 +478,7 @@ func TestKilled(t *testing.T) {
 func TestSelftest(t *testing.T) {
 	t.Parallel()
 	node1, _, _ := three(t)
-	if out := node1.must("selftest"); strings.Count(out, "ok ") != 6 {
+	if out := node1.must("selftest"); strings.Count(out, "ok ") != 7 {
 		t.Errorf("it said %s", out)
 	}
 	if s := node1.status(); len(s.Drift) > 0 {

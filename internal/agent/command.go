@@ -247,7 +247,7 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 		return err
 	}
 	var w strings.Builder
-	for _, l := range differences(saved, next) {
+	for _, l := range append(differences(saved, next), casualties(saved, next, tables, in.uplinks)...) {
 		fmt.Fprintf(&w, "# %s\n", l)
 	}
 	w.WriteString(next.version.Text(in.uplinks))
@@ -255,6 +255,30 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 		return err
 	}
 	return next.cuts(c.Policy.Force)
+}
+
+// casualties says which flows a layout would cut.
+func casualties(saved *record, next *layout, tables *profiles.Tables, uplinks []string) []string {
+	var old *layout
+	var err error
+	if saved != nil {
+		old, err = lay(&saved.Order, tables.Exempt())
+	}
+	var o omen
+	if err == nil {
+		o, err = foresee(old, next, uplinks)
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("which established flows would be cut cannot be told: %v", err)}
+	}
+	out := []string{fmt.Sprintf("%d established flows would be cut", o.flows)}
+	for _, f := range o.first {
+		out = append(out, "  "+f)
+	}
+	if more := o.flows - len(o.first); more > 0 {
+		out = append(out, fmt.Sprintf("  and %d more", more))
+	}
+	return out
 }
 
 // differences says what a layout changes.
@@ -386,6 +410,9 @@ func open(k *apply.Kernel, span time.Duration, c clock.WithTicker) error {
 			return err
 		}
 		if err := k.Trial(openName, span); err != nil {
+			return err
+		}
+		if err := k.PardonAll(); err != nil {
 			return err
 		}
 		look := c.NewTimer(2 * beat) //nolint:mnd // the agent has looked, too

@@ -143,7 +143,9 @@ type follower struct {
 	drift             *driftReport
 	repairs           int
 	relinked          bool
-	told              *report
+	// bypassed are sentences about what passes without being judged.
+	bypassed []string
+	told     *report
 	// traffic is what is seen of packets, state what is told of the rest.
 	traffic *traffic
 	state   atomic.Pointer[standing]
@@ -176,6 +178,7 @@ func (f *follower) step(ctx context.Context) {
 		f.turn.read = false
 		f.reread(ctx)
 	}
+	around := f.turn.links && f.want != nil || f.turn.audit || f.turn.apply
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
 		f.relink()
@@ -187,6 +190,9 @@ func (f *follower) step(ctx context.Context) {
 	if f.want != nil && (f.turn.apply || f.turn.retryAt > 0 && f.turn.beats >= f.turn.retryAt) {
 		f.turn.apply = false
 		f.reach(ctx)
+	}
+	if around {
+		f.lookAround()
 	}
 	f.report()
 	f.source.heard(ctx, f.news())
@@ -237,6 +243,7 @@ func (f *follower) audit() {
 		f.applying = err
 	}
 	drift, err := f.host.check()
+	f.host.revoke() // what had to wait, or could not be done before
 	if err == nil {
 		err = f.host.auditUplinks()
 	}

@@ -68,6 +68,7 @@ func (h *host) move(o *Order) error {
 	before := h.current.version
 	h.current, h.saved = &next, &r
 	h.log.Info("members changed", "addresses", len(changed), "elements", len(moves))
+	h.revoke()
 	if err := h.save(); err != nil || !leaves(before, next.version) {
 		return err
 	}

@@ -217,13 +217,7 @@ func (l *layout) cuts(forced []string) error {
 	if len(needs) == 0 {
 		return nil
 	}
-	world := &rules.World{Members: l.members}
-	for _, e := range l.exempt {
-		if !e.HopLimit255 {
-			world.Exempt = append(world.Exempt, e)
-		}
-	}
-	policy, err := rules.NewWorkspace(world, nft.MaxEdges).Compile(l.rules)
+	policy, err := l.policy(&l.members)
 	if err != nil {
 		return err
 	}

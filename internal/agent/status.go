@@ -19,6 +19,8 @@ type report struct {
 	// Reading and Applying are what is wrong; empty if nothing is.
 	Reading  string `json:"reading,omitempty"`
 	Applying string `json:"applying,omitempty"`
+	// Bypassed is what passes without being judged.
+	Bypassed []string `json:"bypassed,omitempty"`
 	// Drift is the last that was found; nil if none was.
 	Drift *driftReport `json:"drift,omitempty"`
 }
@@ -39,7 +41,7 @@ func text(err error) string {
 
 // report writes the report, if it says something new.
 func (f *follower) report() {
-	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.drift}
+	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.bypassed, f.drift}
 	if reflect.DeepEqual(r, f.told) {
 		return
 	}
@@ -164,6 +166,11 @@ func (s *Status) kernel(saved *record, hits map[string]time.Time) error {
 	if s.Uplinks, err = readUplinks(); err != nil {
 		return err
 	}
+	around, err := gatherBypassed(k, s.Uplinks)
+	if err != nil {
+		return err
+	}
+	s.Problems = append(s.Problems, around...)
 	tallies, err := k.Tallies()
 	s.Rules = l.counts(tallies, hits)
 	return err

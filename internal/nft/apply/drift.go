@@ -16,8 +16,9 @@ import (
 )
 
 // Drift says in what the table differs from one that has v confirmed, with
-// nothing on trial and nothing left over. Empty means in nothing. Counters, the
-// set of uplinks and the rule that asks for a trial are not compared.
+// nothing on trial and nothing left over. Empty means in nothing. Counters,
+// the sets of uplinks and of flows that were cut, and the rule that asks for a trial
+// are not compared.
 func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 	chains, sets, err := k.present()
 	if err != nil {
@@ -27,6 +28,9 @@ func (k *Kernel) Drift(v *nft.Version) ([]string, error) {
 		return []string{"there is no table " + nft.TableName}, nil
 	}
 	delete(sets, nft.UplinkSet)
+	for _, s := range nft.Spaces {
+		delete(sets, nft.RevokedSet(s))
+	}
 	var out []string
 	for _, n := range confirmed(v) {
 		delete(chains, n.Name)

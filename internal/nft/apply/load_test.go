@@ -16,15 +16,16 @@ import (
 
 var loadSwaps = flag.Int("load.swaps", 8, "swaps that TestSwapUnderLoad makes")
 
-// arrivals counts, before our table sees them, the packets from one address.
-func (st *stand) arrivals(from netip.Addr) func() uint64 {
+// counted counts the packets from one address, in a table of this name, where
+// the priority says: before -160 our table has not seen them yet.
+func (st *stand) counted(name string, from netip.Addr, priority nftables.ChainPriority) func() uint64 {
 	st.t.Helper()
 	conn, policy := st.witness.conn, nftables.ChainPolicyAccept
-	table := conn.AddTable(&nftables.Table{Name: "arrivals", Family: nftables.TableFamilyIPv4})
+	table := conn.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyIPv4})
 	conn.AddObj(&nftables.NamedObj{Table: table, Name: "good", Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
 	chain := conn.AddChain(&nftables.Chain{
 		Table: table, Name: "in", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting,
-		Priority: new(nftables.ChainPriority(-161)), Policy: &policy,
+		Priority: &priority, Policy: &policy,
 	})
 	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
@@ -46,7 +47,7 @@ func TestSwapUnderLoad(t *testing.T) {
 	st := newStand(t)
 	swaps := *loadSwaps
 	good, bad := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")
-	arrived := st.arrivals(good)
+	arrived := st.counted("arrivals", good, -161)
 	compilers, versions := st.twoVersions()
 	st.check(st.kernel.Build(versions[0], []string{uplink}))
 	st.check(st.kernel.Confirm(versions[0].Name))
