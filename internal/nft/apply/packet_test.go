@@ -17,10 +17,15 @@ type packet struct {
 	flow     rules.Flow
 	hopLimit uint8
 	id       uint16
+	// sentFrom is who sends it if others translate that to flow.Local on the way.
+	sentFrom netip.Addr
 }
 
 func (p *packet) ends() (from, to netip.Addr) {
-	if p.flow.Direction == rules.Egress {
+	switch {
+	case p.sentFrom.IsValid():
+		return p.sentFrom, p.flow.Remote
+	case p.flow.Direction == rules.Egress:
 		return p.flow.Local, p.flow.Remote
 	}
 	return p.flow.Remote, p.flow.Local
