@@ -237,7 +237,7 @@ func (s *score) note(a rules.Action) {
 }
 
 // share is how much of it got a verdict, in percent.
-func (s score) share(a rules.Action) int {
+func (s *score) share(a rules.Action) int {
 	if a == rules.Accept {
 		return 100 * s.accepted / s.total
 	}
@@ -245,7 +245,7 @@ func (s score) share(a rules.Action) int {
 }
 
 // fair says that both verdicts were tried about equally often.
-func (s score) fair() bool {
+func (s *score) fair() bool {
 	return s.total > 0 && min(s.share(rules.Accept), s.share(rules.Drop)) >= 30
 }
 
