@@ -50,7 +50,7 @@ func TestSwapUnderLoad(t *testing.T) {
 // that cannot fail proves nothing.
 func TestLoadNoticesAFault(t *testing.T) {
 	for name, c := range map[string]struct {
-		swap func(*load, *nft.Version)
+		swap    func(*load, *nft.Version)
 		without int // see newLoad
 		noticed func(outcome) bool
 	}{
