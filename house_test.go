@@ -51,9 +51,6 @@ var (
 		{"only programs that run controllers carry their machinery", []string{"sigs.k8s.io/controller-runtime"}},
 		{"only internal/provider/alibaba speaks to the cloud", []string{"github.com/aliyun", "github.com/alibabacloud-go"}},
 	}
-	local = []ban{
-		{"without a control plane the agent needs no client of one", []string{"k8s.io/client-go"}},
-	}
 	// cloudless is what the rooms around the API server must not link. That they
 	// link the API server itself is what they are for.
 	cloudless = []ban{
@@ -82,7 +79,9 @@ var floors = []floor{
 	{room: "/internal/assign", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/internal/files", never: light},
-	{room: "/internal/agent", never: slices.Concat(light, local)},
+	{room: "/internal/agent", never: light, direct: []ban{{"one room speaks to the control plane", []string{"k8s.io/client-go"}}}},
+	// Its tests need no API server: those of test/fleet have a real one.
+	{room: "/internal/upstream", never: light},
 	// Its tests take the exempt flows from the tables that have them.
 	{room: "/internal/nft", alone: true, only: []string{module + "/rules", module + "/internal/nft"}, tests: []string{module + "/profiles"}, direct: pure},
 	// One outside world, the kernel's. The last two of only are what the library needs.
@@ -90,6 +89,7 @@ var floors = []floor{
 	// Its tests need nothing but go-cmp: who may come in is decided without Kubernetes.
 	{room: "/internal/identity", only: []string{module + "/internal/identity"}},
 	{room: "/internal/kubeapi", never: slices.Concat(light, []ban{{"it brings objects; what they mean is decided elsewhere", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge"}}})},
+	{room: "/internal/statedir", only: []string{module + "/internal/statedir", "golang.org/x/sys"}},
 	{room: "/internal/settings", only: []string{"github.com/spf13/pflag", "go.yaml.in/yaml"}},
 	{room: "/internal/gather", never: slices.Concat(cloudless, serverless)},
 	{room: "/internal/status", never: slices.Concat(cloudless, serverless)},
@@ -97,10 +97,12 @@ var floors = []floor{
 	{room: "/internal/controlplane", never: slices.Concat(cloudless, plain)},
 	{room: "/internal/testenv", never: slices.Concat(cloudless, plain)},
 	{room: "/hack/demo", never: slices.Concat(cloudless, serverless)},
+	{room: "/test/netns", only: []string{module + "/test/netns", "github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher", "golang.org/x"}},
 	{room: "/test/scale", only: []string{}, tests: []string{"golang.org/x/sync", "k8s.io", "sigs.k8s.io/controller-runtime", module + "/api", module + "/internal/convert"}},
+	{room: "/test/fleet", only: []string{module + "/test/fleet"}, tests: []string{"github.com/go-logr", "k8s.io", "sigs.k8s.io/controller-runtime", "github.com/vishvananda", "golang.org/x/sys", module + "/api", module + "/internal", module + "/test/netns"}},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: cloudless},
-	{room: "/cmd/ringfence-agent", never: slices.Concat(light, local)},
+	{room: "/cmd/ringfence-agent", never: light},
 }
 
 var drawer = regexp.MustCompile(`/(utils?|common|helpers|misc|types|base|shared|consts)(/|$)`)

@@ -54,13 +54,14 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:MaxItems=10
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: another set of groups has another Rollout",reason="FieldValueForbidden"
 	SecurityGroupNames []Name `json:"securityGroupNames"`
-	// NodePoolNames name the node pools of which some host wears the set,
-	// sorted. A host of a node pool finds its Rollout by them: among those that
-	// name its pool, the one with the fewest groups that has all of the host's
-	// own. A host without a pool finds it by the name of its own groups.
-	// +listType=set
+	// NodePools are those of which some host wears the set, by name. A host of
+	// a node pool finds its Rollout by them: among those that name its pool, the
+	// one with the fewest groups that has all of the host's own. A host without
+	// a pool finds it by the name of its own groups.
+	// +listType=map
+	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1000
-	NodePoolNames []Name `json:"nodePoolNames,omitempty"`
+	NodePools []RolloutNodePool `json:"nodePools,omitempty"`
 	// StableRulesetName names the Ruleset that hosts run, and go back to. Empty
 	// until a first candidate was confirmed.
 	StableRulesetName Name `json:"stableRulesetName,omitempty"`
@@ -80,6 +81,18 @@ type RolloutSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	CriticalHostNames []Name `json:"criticalHostNames,omitempty"`
+}
+
+// A RolloutNodePool is what the hosts of a node pool must know of it, which they
+// may not read.
+type RolloutNodePool struct {
+	// Name names the node pool. Required.
+	Name Name `json:"name"`
+	// ClusterName names its cluster: that of its hosts, which keep its flows.
+	ClusterName Name `json:"clusterName,omitempty"`
+	// Enforcement is what happens on its hosts to flows that the rules drop,
+	// unless the host says something else. Empty means Enforce.
+	Enforcement Enforcement `json:"enforcement,omitempty"`
 }
 
 // A RolloutStatus is how far a candidate has come.

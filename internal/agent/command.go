@@ -16,6 +16,8 @@ import (
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/internal/upstream"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -55,12 +57,14 @@ type command struct {
 	level        slog.Level
 }
 
-const longHelp = `ringfence-agent enforces on this host what manifests say: the groups that the
-Host wears, merged, as nftables in a table of its own (inet ringfence).
+const longHelp = `ringfence-agent enforces the groups that this host wears, merged, as nftables in
+a table of its own (inet ringfence). What they are it learns from the control
+plane that the host has joined (ringfence-agent join), or, with --manifests,
+from a folder of files and from nobody else.
 
 With --once it applies, verifies, and leaves the table in force. Without, it
-follows the folder, repairs what others change in the table, and goes on until
-it is told to stop; the table stays in force then too.
+follows what it is told, repairs what others change in the table, and goes on
+until it is stopped; the table stays in force then too.
 
 Exit codes: 0 all is well; 1 it could not be applied or verified, and what was
 enforced before still is; 2 bad input or usage, and the kernel was not touched.`
@@ -68,7 +72,7 @@ enforced before still is; 2 bad input or usage, and the kernel was not touched.`
 func newRoot() *cobra.Command {
 	c := &command{level: slog.LevelInfo}
 	root := &cobra.Command{
-		Use:           "ringfence-agent --manifests DIR --host NAME --state-dir DIR",
+		Use:           "ringfence-agent [--manifests DIR --host NAME] --state-dir DIR",
 		Short:         "Enforce security groups on this host with nftables",
 		Long:          longHelp,
 		SilenceErrors: true,
@@ -89,7 +93,7 @@ func newRoot() *cobra.Command {
 	f.StringSliceVar(&c.Policy.Force, "force", nil, "row of a flow to keep, such as AO-L3, that may be cut; may be repeated")
 	root.PersistentFlags().StringVar(&c.StateDir, "state-dir", "/var/lib/ringfence-agent", "folder for what is enforced, to be enforced again at boot")
 	root.PersistentFlags().TextVar(&c.level, "log-level", c.level, "debug, info, warn or error")
-	root.AddCommand(c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), newSelftest())
+	root.AddCommand(c.newJoin(), c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), newSelftest())
 	return root
 }
 
@@ -106,10 +110,13 @@ func (c *command) log(cmd *cobra.Command) *slog.Logger {
 
 // usage checks the flags.
 func (c *command) usage() error {
-	for _, f := range []struct{ name, value string }{{"manifests", c.Manifests}, {"host", c.Host}, {"state-dir", c.StateDir}} {
-		if f.value == "" {
-			return inputError{fmt.Errorf("--%s is missing: see ringfence-agent --help", f.name)}
-		}
+	switch {
+	case c.StateDir == "":
+		return inputError{errors.New("--state-dir is missing: see ringfence-agent --help")}
+	case c.Manifests != "" && c.Host == "":
+		return inputError{errors.New("--host is missing: it says which Host of the manifests this is")}
+	case c.Manifests == "" && c.Host != "":
+		return inputError{errors.New("--host goes with --manifests: a host that has joined a control plane has its name from there")}
 	}
 	c.Policy.Confirm = Confirm(c.confirm)
 	if !slices.Contains([]Confirm{ConfirmNever, ConfirmProbe, ConfirmManual}, c.Policy.Confirm) {
@@ -128,39 +135,64 @@ func (c *command) run(cmd *cobra.Command) error {
 	if c.dryRun {
 		return c.rehearse(cmd)
 	}
-	if !c.once {
-		a, done, err := newAgent(&c.Config, clock.RealClock{}, c.log(cmd))
-		if err != nil {
-			return err
-		}
-		defer done()
-		return a.loop(cmd.Context())
-	}
-	// Read first: bad input must not touch the kernel.
-	in, _, err := c.read()
+	log := c.log(cmd)
+	from, tables, err := c.source(cmd.Context(), log)
 	if err != nil {
 		return err
 	}
-	a, done, err := newAgent(&c.Config, clock.RealClock{}, c.log(cmd))
+	var in *intent
+	if c.once { // read first: bad input must not touch the kernel
+		if in, err = c.first(cmd.Context(), from); err != nil {
+			return err
+		}
+	}
+	a, done, err := newAgent(&c.Config, tables, log)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return a.once(cmd.Context(), in)
+	if c.once {
+		return a.once(cmd.Context(), in, from)
+	}
+	return a.loop(cmd.Context(), from)
 }
 
-// read reads what the manifests want, once.
-func (c *command) read() (*intent, *profiles.Tables, error) {
+// source returns what the flags name: the manifests, or the control plane that
+// the host has joined. The latter ends with the context.
+func (c *command) source(ctx context.Context, log *slog.Logger) (source, *profiles.Tables, error) {
 	tables, err := profiles.Load()
 	if err != nil {
 		return nil, nil, err
 	}
-	in, err := (&source{c.Manifests, c.Host, c.Uplinks, tables}).read()
-	return in, tables, err
+	if c.Manifests != "" {
+		return &folder{dir: c.Manifests, host: c.Host, tables: tables}, tables, nil
+	}
+	s, err := follow(ctx, statedir.Dir(c.StateDir), !c.once && !c.dryRun, log)
+	return s, tables, err
+}
+
+// firstTime is how long a command waits for the control plane's first word.
+const firstTime = 30 * time.Second
+
+// first reads what is wanted, once. From a source that tells, it waits for it.
+func (c *command) first(ctx context.Context, from source) (*intent, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	for {
+		in, err := c.aim(from)
+		if err == nil || from.told() == nil {
+			return in, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-from.told():
+		}
+	}
 }
 
 // once brings the host to an intent, verifies, and leaves it there.
-func (a *agent) once(ctx context.Context, in *intent) error {
+func (a *agent) once(ctx context.Context, in *intent, from source) error {
 	if err := a.host.recover(); err != nil { // what is wanted may cure it
 		a.host.log.Error("cannot recover what was enforced", "problem", err)
 	}
@@ -176,7 +208,7 @@ func (a *agent) once(ctx context.Context, in *intent) error {
 	if err != nil {
 		return err
 	}
-	return a.host.disk.write(statusFile, &report{PID: a.pid, Host: a.source.host})
+	return a.host.disk.write(statusFile, &report{PID: a.pid, From: from.String()})
 }
 
 // await waits for a person, or for the end of the trial.
@@ -197,7 +229,11 @@ func (a *agent) await(ctx context.Context) error {
 
 // rehearse prints what a run would do.
 func (c *command) rehearse(cmd *cobra.Command) error {
-	in, tables, err := c.read()
+	from, tables, err := c.source(cmd.Context(), c.log(cmd))
+	if err != nil {
+		return err
+	}
+	in, err := c.first(cmd.Context(), from)
 	if err != nil {
 		return err
 	}
@@ -205,7 +241,7 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	saved, err := disk{c.StateDir}.read(enforcedFile)
+	saved, err := disk{statedir.Dir(c.StateDir)}.read(enforcedFile)
 	if err != nil {
 		return err
 	}
@@ -262,7 +298,7 @@ func (c *command) newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Say what is enforced, since when and why, and what is wrong", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := gatherStatus(disk{c.StateDir})
+			s, err := gatherStatus(disk{statedir.Dir(c.StateDir)})
 			if err != nil {
 				return err
 			}
@@ -382,7 +418,11 @@ func (c *command) newRestore() *cobra.Command {
 	return &cobra.Command{
 		Use: "restore", Short: "Enforce what was enforced last, without manifests: for the boot, before the network is up", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, done, err := newAgent(&c.Config, clock.RealClock{}, c.log(cmd))
+			tables, err := profiles.Load()
+			if err != nil {
+				return err
+			}
+			a, done, err := newAgent(&c.Config, tables, c.log(cmd))
 			if err != nil {
 				return err
 			}
@@ -404,8 +444,8 @@ func (c *command) newUninstall() *cobra.Command {
 	return &cobra.Command{
 		Use: "uninstall", Short: "Enforce nothing any more: take away the table and the saved state", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := disk{c.StateDir}
-			unlock, err := d.lock()
+			d := disk{statedir.Dir(c.StateDir)}
+			unlock, err := d.Lock()
 			if errors.Is(err, fs.ErrNotExist) {
 				unlock, err = func() {}, nil
 			}
@@ -417,7 +457,7 @@ func (c *command) newUninstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := d.remove(enforcedFile, candidateFile, statusFile, enforcedFile+".new", candidateFile+".new", statusFile+".new", lockFile); err != nil {
+			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile), upstream.Forget(d.Dir), d.Unlock()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "table inet ringfence and the state in %s are gone: everything passes\n", filepath.Clean(c.StateDir))

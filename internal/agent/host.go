@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
 	"ringfence.dev/ringfence/rules"
@@ -52,6 +53,10 @@ type host struct {
 	saved   *record
 	// trial is what waits for a person; nil if nothing does.
 	trial *trial
+	// open says that the kernel lets everything pass for a time.
+	open bool
+	// probes are the results of the last trial.
+	probes []v1alpha1.Probe
 	// refused says of versions why they are not tried again.
 	refused map[string]error
 }
@@ -85,17 +90,27 @@ type intent struct {
 	why     string
 }
 
-// reach brings the host to an order: by element if only members differ, else as
-// a new version. The version in force follows the members in any case. An error
-// that wraps errWaiting says that nothing is wrong.
+// reach brings the host to an order. An error that wraps errWaiting says that
+// nothing is wrong. What was refused before may be tried again once something
+// else was reached.
 func (h *host) reach(ctx context.Context, in *intent) error {
+	err := h.bring(ctx, in)
+	if err == nil {
+		clear(h.refused)
+	}
+	return err
+}
+
+// bring changes by element if only members differ, else to a new version. The
+// version in force follows the members in any case.
+func (h *host) bring(ctx context.Context, in *intent) error {
 	next, err := lay(&in.order, h.exempt)
 	if err != nil {
 		return err
 	}
 	name := next.version.Name
 	if h.trial != nil && h.trial.layout.version.Name != name {
-		h.log.Warn("the trial ends: the manifests say something else now", "version", h.trial.record.Version)
+		h.log.Warn("the trial ends: something else is wanted now", "version", h.trial.record.Version)
 		if err := h.undo(); err != nil {
 			return err
 		}
@@ -118,7 +133,7 @@ func (h *host) reach(ctx context.Context, in *intent) error {
 	}
 	err = h.swap(ctx, next, r)
 	if errors.Is(err, errWithdrawn) {
-		h.refused[name] = err // until the agent starts again
+		h.refused[name] = err
 	}
 	return err
 }

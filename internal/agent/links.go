@@ -15,6 +15,7 @@ import (
 type link struct {
 	name         string
 	loopback     bool
+	virtual      bool // holds addresses of services, as kube-proxy's ipvs mode has them
 	addresses    []netip.Addr
 	defaultRoute bool
 }
@@ -49,7 +50,7 @@ func gatherLinks() ([]link, error) {
 	}
 	at := map[int]*link{}
 	for _, l := range list {
-		at[l.Attrs().Index] = &link{name: l.Attrs().Name, loopback: l.Type() == "loopback" || l.Attrs().Name == "lo"}
+		at[l.Attrs().Index] = &link{name: l.Attrs().Name, loopback: l.Type() == "loopback" || l.Attrs().Name == "lo", virtual: l.Type() == "dummy"}
 	}
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {

@@ -6,44 +6,43 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
-	"runtime/debug"
 	"time"
 
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/internal/upstream"
 	"ringfence.dev/ringfence/profiles"
 )
 
 // A Config is what an agent is told.
 type Config struct {
-	// Manifests is the folder with all objects, Host the name of this host's,
-	// StateDir a folder of the agent's own. Required.
-	Manifests, Host, StateDir string
+	// StateDir is a folder of the agent's own. Required.
+	StateDir string
+	// Manifests is the folder with all objects, and Host the name of this
+	// host's. Without, the host follows the control plane that it has joined.
+	Manifests, Host string
 	// Uplinks are interfaces to judge beside those that are found.
 	Uplinks []string
 	Policy  Policy
 }
 
-// An agent is a host with what it listens to.
+// An agent is a host with what it is told.
 type agent struct {
 	host   *host
-	source *source
+	config *Config
 	pid    int
 }
 
 // newAgent opens the kernel and takes the state folder. The returned function
 // lets both go; what is enforced stays.
-func newAgent(cfg *Config, c clock.WithTicker, log *slog.Logger) (*agent, func(), error) {
-	tables, err := profiles.Load()
-	if err != nil {
+func newAgent(cfg *Config, tables *profiles.Tables, log *slog.Logger) (*agent, func(), error) {
+	d := disk{statedir.Dir(cfg.StateDir)}
+	if err := d.Make(); err != nil {
 		return nil, nil, err
 	}
-	d := disk{cfg.StateDir}
-	if err := d.make(); err != nil {
-		return nil, nil, err
-	}
-	unlock, err := d.lock()
+	unlock, err := d.Lock()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,8 +52,8 @@ func newAgent(cfg *Config, c clock.WithTicker, log *slog.Logger) (*agent, func()
 		return nil, nil, err
 	}
 	a := &agent{
-		host:   &host{kernel: k, disk: d, exempt: tables.Exempt(), policy: cfg.Policy, clock: c, log: log, refused: map[string]error{}},
-		source: &source{cfg.Manifests, cfg.Host, cfg.Uplinks, tables},
+		host:   &host{kernel: k, disk: d, exempt: tables.Exempt(), policy: cfg.Policy, clock: clock.RealClock{}, log: log, refused: map[string]error{}},
+		config: cfg,
 		pid:    os.Getpid(),
 	}
 	return a, func() {
@@ -78,16 +77,17 @@ const (
 
 // A turn is what there is to do.
 type turn struct {
-	// apply says that the host may not be what is wanted, audit that the table
-	// may not be what it should, links that uplinks may be others.
-	apply, audit, links bool
-	beats               int
+	// read says that something else may be wanted, apply that the host may not
+	// be what is wanted, audit that the table may not be what it should, links
+	// that uplinks may be others.
+	read, apply, audit, links bool
+	beats                     int
 	// retryAt is the beat of the next retry; backoff how many until the one after.
 	retryAt, backoff int
 }
 
-// loop follows the folder until the context ends. What is enforced stays.
-func (a *agent) loop(ctx context.Context) error {
+// loop follows a source until the context ends. What is enforced stays.
+func (a *agent) loop(ctx context.Context, from source) error {
 	table, err := watchTable(ctx)
 	if err != nil {
 		return err
@@ -96,8 +96,8 @@ func (a *agent) loop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := &follower{agent: a}
-	f.start()
+	f := &follower{agent: a, source: from}
+	f.start(ctx)
 	ticker := a.host.clock.NewTicker(beat)
 	defer ticker.Stop()
 	for {
@@ -110,6 +110,8 @@ func (a *agent) loop(ctx context.Context) error {
 			f.due = a.host.clock.Since(f.audited) > beat // one at once, a burst with the beat
 		case <-links:
 			f.turn.links = true
+		case <-from.told():
+			f.turn.read, f.due = true, true
 		case <-ticker.C():
 			f.turn.beats++
 			f.due = true
@@ -120,31 +122,32 @@ func (a *agent) loop(ctx context.Context) error {
 // A follower is the state of the loop.
 type follower struct {
 	*agent
-	turn turn
+	source source
+	turn   turn
 	// due says that a beat has passed, or that something cannot wait for one.
 	due     bool
 	audited time.Time
-	// seen is the folder as read last, glimpsed as it looked last.
-	seen, glimpsed string
-	looked         int // at which beat
-	want           *intent
-	// manifests and applying are what is wrong; nil if nothing is.
-	manifests, applying error
-	drift               *driftReport
-	told                *report
+	looked  int // at which beat
+	want    *intent
+	// reading and applying are what is wrong; nil if nothing is. tries is how
+	// often in a row the host could not be brought to what is wanted.
+	reading, applying error
+	tries             int
+	drift             *driftReport
+	repairs           int
+	relinked          bool
+	told              *report
 }
 
 // start recovers what was enforced; if it cannot, that is tried again.
-func (f *follower) start() {
+func (f *follower) start(ctx context.Context) {
 	f.turn.apply, f.due = true, true
-	f.host.log.Info("started", "host", f.source.host, "manifests", f.source.dir, "state", f.host.disk.dir)
+	f.host.log.Info("started", "from", f.source, "state", f.host.disk.Dir)
 	if err := f.host.recover(); err != nil {
 		f.host.log.Error("cannot recover what was enforced", "problem", err)
 		f.applying = err
 	}
-	f.seen = f.source.look()
-	f.glimpsed = f.seen
-	f.reread()
+	f.reread(ctx)
 }
 
 // step does what is due.
@@ -155,8 +158,13 @@ func (f *follower) step(ctx context.Context) {
 	f.due = false
 	if f.turn.beats > f.looked && f.turn.beats%beatsPerLook == 0 {
 		f.looked = f.turn.beats
-		f.look()
-		f.turn.audit = f.turn.audit || f.turn.beats%beatsPerAudit == 0
+		f.turn.read = f.source.look() || f.turn.read
+		// The kernel does not tell when the time is over for which it is open.
+		f.turn.audit = f.turn.audit || f.turn.beats%beatsPerAudit == 0 || f.host.open
+	}
+	if f.turn.read {
+		f.turn.read = false
+		f.reread(ctx)
 	}
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
@@ -171,40 +179,34 @@ func (f *follower) step(ctx context.Context) {
 		f.reach(ctx)
 	}
 	f.report()
+	f.source.heard(f.news())
 }
 
-// look reads the folder if it changed, once it has stopped changing.
-func (f *follower) look() {
-	now := f.source.look()
-	settled := now == f.glimpsed
-	f.glimpsed = now
-	if !settled || now == f.seen {
-		return
-	}
-	f.seen = now
-	f.reread()
-}
-
-func (f *follower) reread() {
-	in, err := f.source.read()
-	debug.FreeOSMemory() // reading takes far more than what it leaves
+// reread reads what is wanted.
+func (f *follower) reread(ctx context.Context) {
+	in, err := f.config.aim(f.source)
 	if err != nil {
-		if f.manifests == nil || f.manifests.Error() != err.Error() {
-			f.host.log.Error("the manifests change nothing: they are wrong", "problem", err)
+		if text(f.reading) != err.Error() {
+			level := slog.LevelError
+			if errors.Is(err, upstream.ErrUnknown) {
+				level = slog.LevelInfo // it comes, or the control plane is away
+			}
+			f.host.log.Log(ctx, level, "the host keeps what it enforces: it cannot be read what else is wanted", "from", f.source, "problem", err)
 		}
-		f.manifests = err
+		f.reading = err
 		return
 	}
-	if f.manifests != nil {
-		f.host.log.Info("the manifests are right again")
+	if f.reading != nil {
+		f.host.log.Info("it can be read again what is wanted", "from", f.source)
 	}
-	f.manifests, f.want = nil, in
+	f.reading, f.want = nil, in
 	f.turn.apply, f.turn.backoff = true, 0
 }
 
 func (f *follower) relink() {
+	f.relinked = true
 	next := *f.want
-	err := f.source.findUplinks(&next)
+	err := f.config.findUplinks(&next)
 	if err != nil {
 		f.host.log.Warn("the uplinks stay what they were", "problem", err)
 		return
@@ -228,12 +230,26 @@ func (f *follower) audit() {
 	}
 	if len(drift) > 0 {
 		f.drift = &driftReport{At: f.host.clock.Now(), What: drift, Repaired: err == nil}
+		f.repairs++
 	}
 	if err != nil {
 		f.host.log.Error("cannot keep the table as it should be", "problem", err)
 		f.applying = err
 		f.retry()
 	}
+}
+
+// news is what the host does just now.
+func (f *follower) news() *news {
+	n := &news{
+		saved: f.host.saved, reading: f.reading, applying: f.applying, tries: f.tries,
+		probes: f.host.probes, repairs: f.repairs, open: f.host.open, links: f.relinked,
+	}
+	f.relinked = false
+	if f.want != nil {
+		n.wanted = f.want.order.RulesetName
+	}
+	return n
 }
 
 func (f *follower) retry() {
@@ -243,17 +259,22 @@ func (f *follower) retry() {
 
 func (f *follower) reach(ctx context.Context) {
 	f.turn.retryAt = 0
+	before := f.host.saved
 	err := f.host.reach(ctx, f.want)
+	if before == nil || f.host.saved != nil && f.host.saved.Version != before.Version {
+		f.repairs = 0
+	}
 	switch {
 	case err == nil:
-		f.turn.backoff = 0
+		f.turn.backoff, f.tries = 0, 0
 	case errors.Is(err, errWaiting):
 		f.turn.retryAt = f.turn.beats + firstRetry
 		if f.host.trial != nil {
 			err = f.host.awaited()
 		}
-	case errors.Is(err, errWithdrawn): // until the manifests change
+	case errors.Is(err, errWithdrawn): // until something else is wanted
 	default:
+		f.tries++
 		f.retry()
 	}
 	if err != nil && !errors.Is(err, errWaiting) && (f.applying == nil || f.applying.Error() != err.Error()) {

@@ -63,7 +63,7 @@ func (h *host) move(o *Order) error {
 		return err
 	}
 	if err := h.kernel.Move(next.compiler.Needs(moves), moves); err != nil {
-		return errors.Join(err, h.disk.remove(candidateFile))
+		return errors.Join(err, h.disk.Remove(candidateFile))
 	}
 	before := h.current.version
 	h.current, h.saved = &next, &r
@@ -92,13 +92,14 @@ func (h *host) save() error {
 	if err := h.disk.write(enforcedFile, h.saved); err != nil {
 		return err
 	}
-	return h.disk.remove(candidateFile)
+	return h.disk.Remove(candidateFile)
 }
 
 // sameButMembers reports whether two orders with the same version differ in
 // nothing that is saved beside it.
 func sameButMembers(a, b *Order) bool {
-	return slices.Equal(a.Addresses, b.Addresses) && reflect.DeepEqual(a.Ruleset, b.Ruleset)
+	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && slices.Equal(a.Serves, b.Serves) &&
+		reflect.DeepEqual(a.Ruleset, b.Ruleset)
 }
 
 // moveTrial gives a change of members to the version on trial.

@@ -22,6 +22,11 @@ type Order struct {
 	Addresses []netip.Addr `json:"addresses"`
 	// Ruleset is the merged rules, and the flows that this host may not lose.
 	Ruleset v1alpha1.RulesetSpec `json:"ruleset"`
+	// RulesetName is its name in the control plane; empty if it has none.
+	RulesetName string `json:"rulesetName,omitempty"`
+	// Serves are the ports on which the control plane is on this host. Somebody
+	// must be able to reach them: a host that is to join wears nothing yet.
+	Serves []uint16 `json:"serves,omitempty"`
 	// Observe counts what would be dropped, and lets it pass.
 	Observe bool `json:"observe,omitempty"`
 	// Members are the addresses of each group that the rules name, or that has
@@ -69,7 +74,7 @@ func decide(inv *convert.Inventory, tables *profiles.Tables, name string) (*inte
 	for _, p := range host.Addresses {
 		o.Addresses = append(o.Addresses, p.Addr())
 	}
-	for _, g := range namedGroups(&o.Ruleset) {
+	for _, g := range convert.RulesetGroups(&o.Ruleset) {
 		o.Members[g] = all[g]
 	}
 	return &intent{order: o, members: all}, nil
@@ -114,25 +119,6 @@ func merged(inv *convert.Inventory, host *convert.Interface) (*rules.Ruleset, er
 		return nil, err
 	}
 	return rs, rs.Limits()
-}
-
-// namedGroups are the groups on whose members a ruleset depends, sorted.
-func namedGroups(spec *v1alpha1.RulesetSpec) []string {
-	out := slices.Clone(spec.InnerAccessGroupNames)
-	for _, list := range [][]v1alpha1.RulesetRule{spec.Ingress, spec.Egress} {
-		for i := range list {
-			if g := list[i].GroupName; g != "" {
-				out = append(out, g)
-			}
-		}
-	}
-	for i := range spec.Keep {
-		if g := spec.Keep[i].GroupName; g != "" {
-			out = append(out, g)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // A layout is an order laid out for the kernel.
@@ -223,7 +209,11 @@ func (l *layout) cuts(forced []string) error {
 		return err
 	}
 	needs = slices.DeleteFunc(needs, func(n rules.Need) bool { return slices.Contains(forced, n.ID) })
-	if len(needs) == 0 {
+	serves := l.order.Serves
+	if slices.Contains(forced, rowControlPlane) {
+		serves = nil
+	}
+	if len(needs)+len(serves) == 0 {
 		return nil
 	}
 	world := &rules.World{Members: l.members}
@@ -232,15 +222,19 @@ func (l *layout) cuts(forced []string) error {
 			world.Exempt = append(world.Exempt, e)
 		}
 	}
-	policy, err := rules.NewWorkspace(world, nft.MaxEdges).Compile(l.rules)
+	ws := rules.NewWorkspace(world, nft.MaxEdges)
+	policy, err := ws.Compile(l.rules)
 	if err != nil {
 		return err
 	}
 	missing, err := policy.Cover(needs, nil)
-	if err != nil || len(missing) == 0 {
+	if err != nil {
 		return err
 	}
-	var lines, rows []string
+	lines, rows, err := l.shut(ws, policy.Accepts(rules.Ingress), serves)
+	if err != nil || len(missing)+len(lines) == 0 {
+		return err
+	}
 	for i := range missing {
 		m := &missing[i]
 		lines = append(lines, fmt.Sprintf("row %s: %s %s %s, peer %s: dropped by %s", m.Need.ID, m.Need.Direction, m.Need.Protocol, m.Need.Ports, m.Need.Peer, m.Verdict.By()))
@@ -248,4 +242,32 @@ func (l *layout) cuts(forced []string) error {
 	}
 	slices.Sort(rows)
 	return fmt.Errorf("%w:\n%s\nlet them through, or say %s", errCut, strings.Join(lines, "\n"), strings.Join(slices.Compact(rows), " "))
+}
+
+// rowControlPlane is what stands for a row of the tables where a flow is the
+// agent's own.
+const rowControlPlane = "control-plane"
+
+// shut says on which of the ports that this host serves nobody reaches it.
+func (*layout) shut(ws *rules.Workspace, accepted rules.Set, serves []uint16) (lines, rows []string, err error) {
+	for _, port := range serves {
+		reached := false
+		for _, all := range []string{"0.0.0.0/0", "::/0"} {
+			peer, err := rules.ParseCIDR(all)
+			if err != nil {
+				return nil, nil, err
+			}
+			n := rules.Need{Direction: rules.Ingress, Protocol: rules.TCP, Ports: rules.PortRange{First: port, Last: port}, Peer: peer}
+			_, some, err := ws.Meets(accepted, &n, nil)
+			if err != nil {
+				return nil, nil, err
+			}
+			reached = reached || some
+		}
+		if !reached {
+			lines = append(lines, fmt.Sprintf("row %s: ingress TCP %d: the control plane is on this host, and nobody could reach it, nor join it", rowControlPlane, port))
+			rows = append(rows, "--force "+rowControlPlane)
+		}
+	}
+	return lines, rows, nil
 }

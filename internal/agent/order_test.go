@@ -11,6 +11,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/nft"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -94,7 +95,7 @@ func TestSavedOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := disk{t.TempDir()}
+		d := disk{statedir.Dir(t.TempDir())}
 		if err := d.write(enforcedFile, &record{Order: in.order}); err != nil {
 			t.Fatal(err)
 		}
@@ -118,14 +119,14 @@ func TestSavedOrder(t *testing.T) {
 
 // TestDamagedState: half a record is an error, not an empty one.
 func TestDamagedState(t *testing.T) {
-	d := disk{t.TempDir()}
+	d := disk{statedir.Dir(t.TempDir())}
 	if r, err := d.read(enforcedFile); r != nil || err != nil {
 		t.Errorf("from an empty folder: %v, %v", r, err)
 	}
 	if err := d.write(enforcedFile, &record{Version: "one"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.dir+"/"+candidateFile, []byte(`{"version": "tw`), 0o600); err != nil {
+	if err := os.WriteFile(d.Path(candidateFile), []byte(`{"version": "tw`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := d.read(candidateFile); r != nil || err == nil || !strings.Contains(err.Error(), "is damaged") {
@@ -134,33 +135,8 @@ func TestDamagedState(t *testing.T) {
 	if r, err := d.read(enforcedFile); err != nil || r.Version != "one" {
 		t.Errorf("the whole one: %v, %v", r, err)
 	}
-	if err := d.remove(candidateFile, candidateFile); err != nil {
+	if err := d.Remove(candidateFile, candidateFile); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestLock: one at a time, and who only looks is in nobody's way.
-func TestLock(t *testing.T) {
-	d := disk{t.TempDir() + "/state"}
-	if locked, err := d.locked(); locked || err != nil {
-		t.Errorf("without a folder: %t, %v", locked, err)
-	}
-	if err := d.make(); err != nil {
-		t.Fatal(err)
-	}
-	unlock, err := d.lock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.lock(); err == nil {
-		t.Error("locked twice")
-	}
-	if locked, err := d.locked(); !locked || err != nil {
-		t.Errorf("locked: %t, %v", locked, err)
-	}
-	unlock()
-	if locked, err := d.locked(); locked || err != nil {
-		t.Errorf("unlocked: %t, %v", locked, err)
 	}
 }
 

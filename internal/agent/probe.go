@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vishvananda/netlink"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/rules"
 )
@@ -157,6 +159,7 @@ func (h *host) probed(ctx context.Context, next *layout, r *record) error {
 	}
 	list = passing(list, before)
 	after := run(ctx, list)
+	h.probes = results(list, after)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("stopped during the trial: %w", err)
 	}
@@ -174,6 +177,29 @@ func (h *host) probed(ctx context.Context, next *layout, r *record) error {
 	}
 	r.Why += "; " + tally(list)
 	return nil
+}
+
+// maxMessage is how long a text in a status of the API may be.
+const maxMessage = 1024
+
+// results are what probes have said, for the status.
+func results(list []probe, errs []error) []v1alpha1.Probe {
+	out := make([]v1alpha1.Probe, len(list))
+	for i, p := range list {
+		out[i] = v1alpha1.Probe{Name: p.name, Passed: errs[i] == nil, Message: cut(text(errs[i]), maxMessage)}
+	}
+	return out
+}
+
+// cut cuts a text to so many bytes, between two characters.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }
 
 func tally(passed []probe) string {

@@ -40,7 +40,7 @@ func (h *host) recover() error {
 				return err
 			}
 			enforced = candidate
-		} else if err := h.disk.remove(candidateFile); err != nil {
+		} else if err := h.disk.Remove(candidateFile); err != nil {
 			return err
 		}
 	}

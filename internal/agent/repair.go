@@ -57,6 +57,7 @@ func (h *host) check() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.open = state.Trial == openName
 	led, state := h.lead(state)
 	drift, err := h.drift(h.current, state)
 	if err != nil || len(drift) == 0 {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"ringfence.dev/ringfence/internal/convert"
@@ -9,16 +10,39 @@ import (
 	"ringfence.dev/ringfence/profiles"
 )
 
-// A source is a folder of manifests, read for one host.
-type source struct {
-	dir, host string
-	// named are uplinks beside those that are found.
-	named  []string
-	tables *profiles.Tables
+// A source says what this host is to enforce.
+type source interface {
+	// String says where it is said, for people.
+	String() string
+	// read returns what is said now, but for the uplinks. An error changes
+	// nothing: the host keeps what it enforces.
+	read() (*intent, error)
+	// told has something as soon as read may return something else. It is nil
+	// for a source that has to be looked at.
+	told() <-chan struct{}
+	// look looks, every so many beats, whether read may return something else.
+	look() bool
+	// heard tells the source what the host does with it.
+	heard(n *news)
 }
 
-// read reads the folder and the machine's interfaces.
-func (s *source) read() (*intent, error) {
+// A folder is a source of manifests. It is read again once its files are others,
+// and have stopped changing.
+type folder struct {
+	dir, host string
+	tables    *profiles.Tables
+	// seen is the folder as read last, glimpsed as it looked last.
+	seen, glimpsed string
+}
+
+func (s *folder) String() string { return "manifests in " + s.dir }
+
+func (s *folder) read() (*intent, error) {
+	if s.glimpsed == "" {
+		s.glimpsed = s.glimpse()
+	}
+	s.seen = s.glimpsed
+	defer debug.FreeOSMemory() // reading takes far more than what it leaves
 	list, err := files.Read(s.dir)
 	if err != nil {
 		return nil, inputError{err}
@@ -31,22 +55,21 @@ func (s *source) read() (*intent, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.why = "manifests in " + s.dir
-	return in, s.findUplinks(in)
+	in.why = s.String()
+	return in, nil
 }
 
-// findUplinks fills in the uplinks.
-func (s *source) findUplinks(in *intent) error {
-	links, err := gatherLinks()
-	if err != nil {
-		return err
-	}
-	in.uplinks, err = uplinks(links, in.order.Addresses, s.named)
-	return err
+func (*folder) told() <-chan struct{} { return nil }
+
+func (s *folder) look() bool {
+	now := s.glimpse()
+	settled := now == s.glimpsed
+	s.glimpsed = now
+	return settled && now != s.seen
 }
 
-// look returns a text that is another one once a file is.
-func (s *source) look() string {
+// glimpse returns a text that is another one once a file is.
+func (s *folder) glimpse() string {
 	list, err := files.In(s.dir)
 	if err != nil {
 		return err.Error()
@@ -56,4 +79,25 @@ func (s *source) look() string {
 		fmt.Fprintf(&w, "%s %d %d\n", f.Path, f.Info.Size(), f.Info.ModTime().UnixNano())
 	}
 	return w.String()
+}
+
+func (*folder) heard(*news) {}
+
+// aim reads what a source says, and finds the uplinks for it.
+func (c *Config) aim(s source) (*intent, error) {
+	in, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return in, c.findUplinks(in)
+}
+
+// findUplinks fills in the uplinks.
+func (c *Config) findUplinks(in *intent) error {
+	links, err := gatherLinks()
+	if err != nil {
+		return err
+	}
+	in.uplinks, err = uplinks(links, in.order.Addresses, c.Uplinks)
+	return err
 }

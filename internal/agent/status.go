@@ -14,11 +14,12 @@ import (
 
 // A report is what an agent that runs says of itself.
 type report struct {
-	PID  int    `json:"pid"`
-	Host string `json:"host"`
-	// Manifests and Applying are what is wrong; empty if nothing is.
-	Manifests string `json:"manifests,omitempty"`
-	Applying  string `json:"applying,omitempty"`
+	PID int `json:"pid"`
+	// From is where the agent reads what is wanted.
+	From string `json:"from"`
+	// Reading and Applying are what is wrong; empty if nothing is.
+	Reading  string `json:"reading,omitempty"`
+	Applying string `json:"applying,omitempty"`
 	// Drift is the last that was found; nil if none was.
 	Drift *driftReport `json:"drift,omitempty"`
 }
@@ -39,7 +40,7 @@ func text(err error) string {
 
 // report writes the report, if it says something new.
 func (f *follower) report() {
-	r := &report{f.pid, f.source.host, text(f.manifests), text(f.applying), f.drift}
+	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.drift}
 	if reflect.DeepEqual(r, f.told) {
 		return
 	}
@@ -82,7 +83,7 @@ type Status struct {
 func gatherStatus(d disk) (*Status, error) {
 	s := &Status{Drift: []string{}, Problems: []string{}}
 	var err error
-	if s.Running, err = d.locked(); err != nil {
+	if s.Running, err = d.Locked(); err != nil {
 		return nil, err
 	}
 	var r report
@@ -91,7 +92,7 @@ func gatherStatus(d disk) (*Status, error) {
 	} else if told {
 		s.LastDrift = r.Drift
 		if s.Running {
-			s.problem(r.Manifests)
+			s.problem(r.Reading)
 			s.problem(r.Applying)
 		}
 	}

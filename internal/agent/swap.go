@@ -106,7 +106,7 @@ func (h *host) undo() error {
 	case state == apply.State{}:
 		err = h.kernel.Uninstall()
 	}
-	return errors.Join(err, h.disk.remove(candidateFile))
+	return errors.Join(err, h.disk.Remove(candidateFile))
 }
 
 // awaited looks at a trial that waits for a person: has one confirmed, or has

@@ -48,9 +48,14 @@ func Above(digest string) string {
 // Critical reports whether a host is one of those that change one at a time: it
 // is there for etcd or the API server, by its spec or by what its agent sees.
 func Critical(h *v1alpha1.Host) bool {
-	return slices.ContainsFunc(slices.Concat(h.Spec.Roles, h.Status.ObservedRoles), func(r v1alpha1.HostRole) bool {
+	return slices.ContainsFunc(Roles(h), func(r v1alpha1.HostRole) bool {
 		return r == v1alpha1.RoleEtcd || r == v1alpha1.RoleAPIServer
 	})
+}
+
+// Roles are a host's, by its spec and by what its agent sees.
+func Roles(h *v1alpha1.Host) []v1alpha1.HostRole {
+	return slices.Concat(h.Spec.Roles, h.Status.ObservedRoles)
 }
 
 // A Follower is a host as far as it matters to a Rollout.
@@ -105,7 +110,7 @@ func Rollout(h *v1alpha1.Host, all []v1alpha1.Rollout) (*v1alpha1.Rollout, bool)
 	var fits []*v1alpha1.Rollout
 	for i := range all {
 		r := &all[i]
-		if !slices.Contains(r.Spec.NodePoolNames, h.Spec.NodePoolName) || !has(r, h.Spec.SecurityGroupNames) {
+		if Pool(h, r) == nil || !has(r, h.Spec.SecurityGroupNames) {
 			continue
 		}
 		fits = append(fits, r)
@@ -119,6 +124,45 @@ func Rollout(h *v1alpha1.Host, all []v1alpha1.Rollout) (*v1alpha1.Rollout, bool)
 		}
 	}
 	return found, found != nil
+}
+
+// Pool returns what a Rollout says of a host's node pool; nil if nothing, as of a
+// host that has none.
+func Pool(h *v1alpha1.Host, r *v1alpha1.Rollout) *v1alpha1.RolloutNodePool {
+	i := slices.IndexFunc(r.Spec.NodePools, func(p v1alpha1.RolloutNodePool) bool { return p.Name == h.Spec.NodePoolName })
+	if i < 0 || h.Spec.NodePoolName == "" {
+		return nil
+	}
+	return &r.Spec.NodePools[i]
+}
+
+// Observes reports whether a host that follows a Rollout lets pass what the
+// rules drop.
+func Observes(h *v1alpha1.Host, r *v1alpha1.Rollout) bool {
+	e := h.Spec.Enforcement
+	if p := Pool(h, r); e == "" && p != nil {
+		e = p.Enforcement
+	}
+	return e == v1alpha1.EnforcementObserve
+}
+
+// Keep returns those of the flows to keep of a Ruleset that a host, which
+// follows a Rollout, may not lose.
+func Keep(h *v1alpha1.Host, r *v1alpha1.Rollout, flows []v1alpha1.KeepFlow) []v1alpha1.KeepFlow {
+	cluster := h.Spec.ClusterName
+	if p := Pool(h, r); cluster == "" && p != nil {
+		cluster = p.ClusterName
+	}
+	roles := Roles(h)
+	var out []v1alpha1.KeepFlow
+	for i := range flows {
+		f := &flows[i]
+		mine := len(f.Roles) == 0 || slices.ContainsFunc(f.Roles, func(role v1alpha1.HostRole) bool { return slices.Contains(roles, role) })
+		if mine && (f.ClusterName == "" || f.ClusterName == cluster) {
+			out = append(out, *f)
+		}
+	}
+	return out
 }
 
 func has(r *v1alpha1.Rollout, groups []v1alpha1.Name) bool {

@@ -25,7 +25,9 @@ func rollout(text string) v1alpha1.Rollout {
 	r.Spec.SecurityGroupNames = strings.Split(groups, ",")
 	r.Name = convert.RolloutName(r.Spec.SecurityGroupNames)
 	if pools != "" {
-		r.Spec.NodePoolNames = strings.Split(pools, ",")
+		for _, name := range strings.Split(pools, ",") {
+			r.Spec.NodePools = append(r.Spec.NodePools, v1alpha1.RolloutNodePool{Name: name})
+		}
 	}
 	return r
 }
@@ -89,8 +91,8 @@ func TestRolloutIsTheSet(t *testing.T) {
 				made := rollout(strings.Join(all, ","))
 				sets[name] = &made
 			}
-			if pool != "" && !slices.Contains(sets[name].Spec.NodePoolNames, pool) {
-				sets[name].Spec.NodePoolNames = append(sets[name].Spec.NodePoolNames, pool)
+			if pool != "" && assign.Pool(h, sets[name]) == nil {
+				sets[name].Spec.NodePools = append(sets[name].Spec.NodePools, v1alpha1.RolloutNodePool{Name: pool})
 			}
 			wears[h] = name
 		}
@@ -174,5 +176,46 @@ func TestCritical(t *testing.T) {
 	h.Status.ObservedRoles = []v1alpha1.HostRole{v1alpha1.RoleEtcd}
 	if !assign.Critical(h) {
 		t.Error("what the agent sees counts as well")
+	}
+}
+
+// TestOfThePool checks what a host takes from its node pool, which it may not
+// read.
+func TestOfThePool(t *testing.T) {
+	observing := &v1alpha1.Rollout{Spec: v1alpha1.RolloutSpec{NodePools: []v1alpha1.RolloutNodePool{
+		{Name: "p", ClusterName: "shop", Enforcement: v1alpha1.EnforcementObserve}, {Name: "q", ClusterName: "bank"},
+	}}}
+	flows := []v1alpha1.KeepFlow{
+		{Row: "all"}, {Row: "shop", ClusterName: "shop"}, {Row: "bank", ClusterName: "bank"},
+		{Row: "shop-etcd", ClusterName: "shop", Roles: []v1alpha1.HostRole{v1alpha1.RoleEtcd, v1alpha1.RoleAPIServer}},
+	}
+	etcd := host("p")
+	etcd.Status.ObservedRoles = []v1alpha1.HostRole{v1alpha1.RoleEtcd}
+	enforcing := host("p")
+	enforcing.Spec.Enforcement = v1alpha1.EnforcementEnforce
+	alone := host("")
+	alone.Spec.ClusterName, alone.Spec.Enforcement = "bank", v1alpha1.EnforcementObserve
+	for name, tc := range map[string]struct {
+		reason   string
+		host     *v1alpha1.Host
+		observes bool
+		keep     string
+	}{
+		"Pool":      {"its pool observes, and is of cluster shop", host("p"), true, "all shop"},
+		"OtherPool": {"a pool that says nothing enforces", host("q"), false, "all bank"},
+		"Own":       {"what the host says itself comes first", enforcing, false, "all shop"},
+		"Role":      {"what the agent sees listening is a role, too", etcd, true, "all shop shop-etcd"},
+		"Alone":     {"without a pool it says all itself", alone, true, "all bank"},
+		"Nowhere":   {"in no cluster it keeps what all keep", host(""), false, "all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var rows []string
+			for _, f := range assign.Keep(tc.host, observing, flows) {
+				rows = append(rows, f.Row)
+			}
+			if got := strings.Join(rows, " "); got != tc.keep || assign.Observes(tc.host, observing) != tc.observes {
+				t.Errorf("%s: keeps %q, observes %t", tc.reason, got, !tc.observes)
+			}
+		})
 	}
 }

@@ -72,7 +72,7 @@ type listedFailure struct {
 func list(r *v1alpha1.Rollout) listedRollout {
 	_, paused := r.Annotations[v1alpha1.AnnotationPaused]
 	out := listedRollout{
-		Name: r.Name, Groups: r.Spec.SecurityGroupNames, NodePools: r.Spec.NodePoolNames, Step: string(r.Status.Step),
+		Name: r.Name, Groups: r.Spec.SecurityGroupNames, NodePools: poolNames(&r.Spec), Step: string(r.Status.Step),
 		Confirmed: r.Status.Confirmed, Chosen: r.Status.Chosen, Hosts: r.Status.Hosts,
 		Stable: r.Spec.StableRulesetName, Candidate: r.Spec.CandidateRulesetName,
 		Paused: paused, Undone: r.Annotations[v1alpha1.AnnotationUndone],
@@ -90,6 +90,14 @@ type rolloutStatus struct {
 	live
 	output
 	streams Streams
+}
+
+func poolNames(spec *v1alpha1.RolloutSpec) []string {
+	var out []string
+	for _, p := range spec.NodePools {
+		out = append(out, p.Name)
+	}
+	return out
 }
 
 func newRolloutStatus(s Streams) *cobra.Command {

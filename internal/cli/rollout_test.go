@@ -57,7 +57,7 @@ func TestRollout(t *testing.T) {
 		t.Errorf("without any: exit %d: %s%s", r.code, r.out, r.err)
 	}
 	makeRollout(t, ns, []string{"db", "web"},
-		map[string]any{"stableRulesetName": "aaaaaaaaaaaaaaaa", "candidateRulesetName": "bbbbbbbbbbbbbbbb", "bound": "0000000000000001", "nodePoolNames": []any{"workers"}},
+		map[string]any{"stableRulesetName": "aaaaaaaaaaaaaaaa", "candidateRulesetName": "bbbbbbbbbbbbbbbb", "bound": "0000000000000001", "nodePools": []any{map[string]any{"name": "workers"}}},
 		map[string]any{"step": "Tenth", "hosts": int64(30), "chosen": int64(3), "confirmed": int64(2), "conditions": settled("Stepping", "a candidate is being tried")})
 	makeRollout(t, ns, []string{"web"}, map[string]any{"stableRulesetName": "cccccccccccccccc"},
 		map[string]any{"hosts": int64(5), "chosen": int64(5), "confirmed": int64(5), "previousRulesetName": "dddddddddddddddd", "conditions": settled("Stable", "all is well")})
@@ -141,7 +141,7 @@ func TestPeopleWriteAnnotationsOnly(t *testing.T) {
 	makeRollout(t, ns, []string{"web"}, map[string]any{"stableRulesetName": "aaaaaaaaaaaaaaaa"}, map[string]any{})
 	for _, patch := range []string{
 		`{"spec":{"stableRulesetName":"bbbbbbbbbbbbbbbb"}}`,
-		`{"spec":{"nodePoolNames":["workers"]}}`,
+		`{"spec":{"nodePools":[{"name":"workers"}]}}`,
 		`{"metadata":{"finalizers":["example.com/x"]}}`,
 		`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}}`,
 	} {

@@ -182,3 +182,24 @@ func KeepNeeds(flows []v1alpha1.KeepFlow) ([]rules.Need, error) {
 	}
 	return out, nil
 }
+
+// RulesetGroups returns the names of the groups on whose members a Ruleset
+// depends, sorted: its rules and flows to keep name them, or they have inner
+// access.
+func RulesetGroups(spec *v1alpha1.RulesetSpec) []string {
+	out := slices.Clone(spec.InnerAccessGroupNames)
+	for _, list := range [][]v1alpha1.RulesetRule{spec.Ingress, spec.Egress} {
+		for i := range list {
+			if g := list[i].GroupName; g != "" {
+				out = append(out, g)
+			}
+		}
+	}
+	for i := range spec.Keep {
+		if g := spec.Keep[i].GroupName; g != "" {
+			out = append(out, g)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -23,13 +23,19 @@ func pooled(w *world) (*v1alpha1.NodePool, *v1alpha1.Host) {
 	return pool, h
 }
 
-// TestNodePoolNames checks that a Rollout names the pools of its hosts, so that
+// TestNodePools checks that a Rollout names the pools of its hosts, so that
 // they find it.
-func TestNodePoolNames(t *testing.T) {
+func TestNodePools(t *testing.T) {
 	pools := func(w *world) map[string][]string {
 		out := map[string][]string{}
 		for _, r := range w.rollouts {
-			out[r.Name] = r.Spec.NodePoolNames
+			out[r.Name] = nil
+			for _, p := range r.Spec.NodePools {
+				if p.ClusterName != "shop" {
+					t.Errorf("pool %s is said to be of cluster %q", p.Name, p.ClusterName)
+				}
+				out[r.Name] = append(out[r.Name], p.Name)
+			}
 		}
 		return out
 	}

@@ -30,7 +30,7 @@ func (d *decider) trial(s *set, have *v1alpha1.Rollout, newest string) *trial {
 	if d.has[t.status.PreviousRulesetName] == nil {
 		t.status.PreviousRulesetName = "" // it is gone
 	}
-	t.spec.NodePoolNames = d.pooled(s, t.spec.NodePoolNames)
+	t.spec.NodePools = d.pooled(s, t.spec.NodePools)
 	for i, h := range s.hosts {
 		m := newMember(h, s.clusterOf[i])
 		if at, ok := d.renewed[h.Name]; ok && !opened(h) {
@@ -49,19 +49,33 @@ func (d *decider) opens(stable, candidate string) bool {
 }
 
 // pooled returns the node pools of a set. One of which it is not known of some
-// host what it wears stays.
-func (d *decider) pooled(s *set, before []v1alpha1.Name) []v1alpha1.Name {
-	var out []v1alpha1.Name
+// host what it wears stays, and one that is not there says what it said last.
+func (d *decider) pooled(s *set, before []v1alpha1.RolloutNodePool) []v1alpha1.RolloutNodePool {
+	said := map[string]v1alpha1.RolloutNodePool{}
+	for _, p := range before {
+		said[p.Name] = p
+	}
+	var names []string
 	if s != nil {
-		out = slices.Clone(s.pools)
+		names = slices.Clone(s.pools)
 	}
 	for _, p := range before {
-		if d.unknownPools[p] {
-			out = append(out, p)
+		if d.unknownPools[p.Name] {
+			names = append(names, p.Name)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	slices.Sort(names)
+	var out []v1alpha1.RolloutNodePool
+	for _, name := range slices.Compact(names) {
+		pool := said[name]
+		pool.Name = name
+		if i := slices.IndexFunc(d.objects.NodePools, func(p *v1alpha1.NodePool) bool { return p.Name == name }); i >= 0 {
+			spec := &d.objects.NodePools[i].Spec
+			pool.ClusterName, pool.Enforcement = spec.ClusterName, spec.Enforcement
+		}
+		out = append(out, pool)
+	}
+	return out
 }
 
 // step plans the writes that take a Rollout from what there is, nil for
@@ -207,12 +221,12 @@ func (d *decider) garbage(sets map[string]*set, wanted map[string]v1alpha1.Rollo
 // leave takes the node pools from a Rollout that nobody wears: their hosts would
 // go on following it.
 func (d *decider) leave(r *v1alpha1.Rollout) {
-	pools := d.pooled(nil, r.Spec.NodePoolNames)
-	if slices.Equal(pools, r.Spec.NodePoolNames) {
+	pools := d.pooled(nil, r.Spec.NodePools)
+	if slices.Equal(pools, r.Spec.NodePools) {
 		return
 	}
 	now := r.DeepCopy()
-	now.Spec.NodePoolNames = pools
+	now.Spec.NodePools = pools
 	d.plan.rollouts = append(d.plan.rollouts, change{r, now})
 }
 

@@ -1,0 +1,204 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// manager owns what a host says in the managed fields of its objects.
+const manager = "ringfence-agent"
+
+// A Reporter tells the control plane what this host does: the newest word of
+// each kind, tried again until it is taken. It is safe for concurrent use.
+type Reporter struct {
+	client *Client
+	wake   chan struct{}
+
+	mu     sync.Mutex
+	status *v1alpha1.HostStatus
+	flows  *v1alpha1.FlowReport
+	// told is the status that was taken last.
+	told *v1alpha1.HostStatus
+}
+
+// Report begins to tell, and ends with the context.
+func (c *Client) Report(ctx context.Context) *Reporter {
+	r := &Reporter{client: c, wake: make(chan struct{}, 1)}
+	go r.run(ctx)
+	return r
+}
+
+// Status is told if it differs from what was told last. It must not be changed
+// afterwards.
+func (r *Reporter) Status(s *v1alpha1.HostStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.status == nil || !reflect.DeepEqual(r.status, s) {
+		r.status = s
+		poke(r.wake)
+	}
+}
+
+// Again tells the status once more: the Host is another one than it was.
+func (r *Reporter) Again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = nil
+	poke(r.wake)
+}
+
+// Flows is told once. A newer one takes the place of one that was not taken yet.
+func (r *Reporter) Flows(f *v1alpha1.FlowReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flows = f
+	poke(r.wake)
+}
+
+// spread is how long a report may be held back, so that the hosts of one step do
+// not all speak at once.
+const spread = 500 * time.Millisecond
+
+func (r *Reporter) run(ctx context.Context) {
+	backoff := firstRetry
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-retry:
+			backoff = min(2*backoff, lastRetry) //nolint:mnd // twice as long
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.client.clock.After(rand.N(spread)): //nolint:gosec // no secret
+		}
+		retry = nil
+		if err := r.tell(ctx); err != nil {
+			r.client.log.Warn("cannot tell the control plane: tried again", "problem", err, "after", backoff)
+			retry = r.client.clock.After(backoff)
+		} else {
+			backoff = firstRetry
+		}
+	}
+}
+
+// tell writes what is new.
+func (r *Reporter) tell(ctx context.Context) error {
+	r.mu.Lock()
+	status, flows, told := r.status, r.flows, r.told
+	r.mu.Unlock()
+	if status != nil && !reflect.DeepEqual(status, told) {
+		if err := r.client.putStatus(ctx, status); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.told = status
+		r.mu.Unlock()
+	}
+	if flows == nil {
+		return nil
+	}
+	if err := r.client.putFlows(ctx, flows); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flows == flows {
+		r.flows = nil
+	}
+	return nil
+}
+
+// putStatus applies what the host says of itself: conditions of others stay.
+func (c *Client) putStatus(ctx context.Context, s *v1alpha1.HostStatus) error {
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.APIVersion, "kind": "Host", "metadata": map[string]any{"name": c.Host.Name}, "status": s,
+	})
+	if err != nil {
+		return err
+	}
+	err = c.apply(ctx, "hosts", "status", body)
+	if err != nil {
+		return fmt.Errorf("cannot write the status of host %s: %w", c.Host, err)
+	}
+	return nil
+}
+
+func (c *Client) putFlows(ctx context.Context, f *v1alpha1.FlowReport) error {
+	f = f.DeepCopy()
+	f.APIVersion, f.Kind = v1alpha1.APIVersion, "FlowReport"
+	f.Name, f.Namespace = c.Host.Name, c.Host.Namespace
+	body, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if err := c.apply(ctx, "flowreports", "", body); err != nil {
+		return fmt.Errorf("cannot write the FlowReport of host %s: %w", c.Host, err)
+	}
+	return nil
+}
+
+// apply is a server-side apply of the object with the host's name.
+func (c *Client) apply(ctx context.Context, resource, sub string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	q := c.ours.Patch(types.ApplyYAMLPatchType).Namespace(c.Host.Namespace).Resource(resource).Name(c.Host.Name).
+		Param("fieldManager", manager).Param("force", "true").Body(body)
+	if sub != "" {
+		q = q.SubResource(sub)
+	}
+	return q.Do(ctx).Error()
+}
+
+const leasesPath = "/apis/coordination.k8s.io/v1/namespaces"
+
+// A lease is a Lease, as far as a host writes it.
+type lease struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Metadata   map[string]any `json:"metadata"`
+	Spec       leaseSpec      `json:"spec"`
+}
+
+type leaseSpec struct {
+	HolderIdentity       string `json:"holderIdentity"`
+	LeaseDurationSeconds int    `json:"leaseDurationSeconds"`
+	RenewTime            string `json:"renewTime"`
+}
+
+// microTime is how Kubernetes writes the times of Leases.
+const microTime = "2006-01-02T15:04:05.000000Z07:00"
+
+// beat renews the host's Lease, or makes it.
+func (c *Client) beat(ctx context.Context, seconds int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second/leaseTries)
+	defer cancel()
+	body, err := json.Marshal(&lease{
+		APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Metadata: map[string]any{"name": c.Host.Name},
+		Spec: leaseSpec{c.Host.User(), seconds, c.clock.Now().UTC().Format(microTime)},
+	})
+	if err != nil {
+		return err
+	}
+	err = c.rest.Patch(types.MergePatchType).AbsPath(leasesPath, c.Host.Namespace, "leases", c.Host.Name).Body(body).Do(ctx).Error()
+	if apierrors.IsNotFound(err) {
+		err = c.rest.Post().AbsPath(leasesPath, c.Host.Namespace, "leases").Body(body).Do(ctx).Error()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot renew the Lease of host %s: %w", c.Host, err)
+	}
+	return nil
+}
