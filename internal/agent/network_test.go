@@ -55,8 +55,8 @@ type node struct {
 	network *network
 }
 
-// newNetwork makes machines with these addresses in one /16. It skips the test
-// if it may not make namespaces.
+// newNetwork makes machines with these addresses in one /16 or, of IPv6, one
+// /64. It skips the test if it may not make namespaces.
 func newNetwork(t *testing.T, addresses map[string]string) *network {
 	t.Helper()
 	n := &network{t: t, nodes: map[string]*node{}}
@@ -81,7 +81,7 @@ func newNetwork(t *testing.T, addresses map[string]string) *network {
 			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: "p" + name, PeerNamespace: netlink.NsFd(n.lan)}); err != nil {
 				return err
 			}
-			return up("eth0", text+"/16")
+			return up("eth0", text+map[bool]string{true: "/16", false: "/64"}[a.addr.Is4()])
 		}))
 		n.must(in(n.lan, func() error {
 			port, err := netlink.LinkByName("p" + name)
@@ -157,6 +157,7 @@ func up(name, address string) error {
 		if err != nil {
 			return err
 		}
+		a.Flags = unix.IFA_F_NODAD // nobody else has it, and we need it at once
 		if err := netlink.AddrAdd(l, a); err != nil {
 			return err
 		}

@@ -40,8 +40,11 @@ func (h *host) recover() error {
 				return err
 			}
 			enforced = candidate
-		} else if err := h.disk.Remove(candidateFile); err != nil {
-			return err
+		} else {
+			h.log.Warn("a change was left behind before it was confirmed: it is taken back", "version", candidate.Version)
+			if err := h.disk.Remove(candidateFile); err != nil {
+				return err
+			}
 		}
 	}
 	if enforced == nil {
