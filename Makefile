@@ -38,8 +38,8 @@ crash: ## kill the server 50 times under load: what it has acknowledged is there
 ha: ## kill one of three etcd members and one of two servers: writes go on, no controller works twice
 	$(GO) test ./internal/controlplane -run '^TestHA$$' -ha -timeout 10m -count 1 -v
 
-load: ## swap rules 100 times and change 1,000 members under 30,000 new flows and 500 connections a second (needs root)
-	$(GO) test ./internal/nft/apply -run '^TestSwapUnderLoad$$' -load.swaps 100 -timeout 10m -count 1 -v
+load: ## swap 100 times, change 1,000 members and kill 200 times, under 30,000 new flows and 600 connections a second (needs root)
+	$(GO) test ./internal/nft/apply -run '^Test(SwapUnderLoad|KilledUnderLoad|Killed)$$' -load.swaps 100 -kill.times 200 -timeout 20m -count 1 -v
 
 lint: ## run the linters (the first run builds them: a minute or two)
 	@echo "building golangci-lint, if it is not built yet"

@@ -37,12 +37,18 @@ func TestSwapUnderLoad(t *testing.T) {
 	l := newLoad(t, 0)
 	l.start()
 	l.change(*loadSwaps, l.swap)
+	l.wantNoneWrong(fmt.Sprintf("%d swaps and %d changes of members", l.swaps, l.changes))
+}
+
+// wantNoneWrong ends the traffic, of which nothing may have been judged wrongly.
+func (l *load) wantNoneWrong(what string) {
+	l.st.t.Helper()
 	got := l.stop(func(o outcome) bool {
 		return o.wrongDrops == 0 && l.st.tallies()[nft.Leaf(rules.Ingress, rules.Verdict{}, false)].Packets >= o.bad
 	})
-	t.Log(got)
+	l.st.t.Logf("%s: %s", what, got)
 	if got.wrongDrops+got.wrongAccepts+got.refused > 0 || got.good == 0 || got.bad == 0 || got.connections == 0 {
-		t.Errorf("%d wrong drops, %d wrong accepts, %d connections failed: want none of many", got.wrongDrops, got.wrongAccepts, got.refused)
+		l.st.t.Errorf("%s: %d wrong drops, %d wrong accepts, %d connections failed: want none of many", what, got.wrongDrops, got.wrongAccepts, got.refused)
 	}
 }
 
@@ -90,21 +96,32 @@ type load struct {
 // both need are left out of both.
 func newLoad(t *testing.T, without int) *load {
 	t.Helper()
-	l := &load{traffic: newTraffic(t), members: roster{}}
-	for a := netip.MustParseAddr("10.100.0.0"); len(l.members) < 2000; a = a.Next() {
-		l.members[a] = []string{"a"}
-	}
-	for i := range senders {
-		l.members[nth(goodMember, i)] = []string{"a"}
-	}
-	for i := range l.versions {
-		l.versions[i] = l.compiler(i, without)
-	}
+	l := &load{traffic: newTraffic(t), members: loadMembers()}
+	l.compile(without)
 	v, err := l.versions[0].Version(l.members.membership())
 	l.st.check(err)
 	l.st.check(l.st.kernel.Build(v, []string{uplink}))
 	l.st.check(l.st.kernel.Confirm(v.Name))
 	return l
+}
+
+// loadMembers are the members at first.
+func loadMembers() roster {
+	out := roster{}
+	for a := netip.MustParseAddr("10.100.0.0"); len(out) < 2000; a = a.Next() {
+		out[a] = []string{"a"}
+	}
+	for i := range senders {
+		out[nth(goodMember, i)] = []string{"a"}
+	}
+	return out
+}
+
+func (l *load) compile(without int) {
+	l.st.t.Helper()
+	for i := range l.versions {
+		l.versions[i] = l.compiler(i, without)
+	}
 }
 
 func nth(a netip.Addr, i int) netip.Addr {
@@ -184,18 +201,9 @@ func (l *load) regroup(a netip.Addr, others ...string) {
 	l.changes++
 }
 
-// stop ends the traffic, and says what became of it once it has arrived.
-func (l *load) stop(arrived func(outcome) bool) outcome {
-	l.st.t.Helper()
-	o := l.traffic.stop(arrived)
-	o.swaps, o.changes = l.swaps, l.changes
-	return o
-}
-
 // An outcome is what a load test has seen.
 type outcome struct {
 	span                     time.Duration
-	swaps, changes           int
 	good, bad                uint64 // UDP packets, each a new flow, and SYNs among the bad
 	tcp                      uint64 // packets of connections
 	connections, refused     uint64
@@ -205,8 +213,8 @@ type outcome struct {
 // String says how much there was.
 func (o outcome) String() string {
 	rate := func(n uint64) string { return fmt.Sprintf("%d (%.0f a second)", n, float64(n)/o.span.Seconds()) }
-	return fmt.Sprintf("%d swaps and %d changes of members in %.1f s; new UDP flows that must pass %s, that must not %s; TCP connections %s, with %d packets; %d wrong drops, %d wrong accepts, %d connections failed",
-		o.swaps, o.changes, o.span.Seconds(), rate(o.good), rate(o.bad), rate(o.connections), o.tcp, o.wrongDrops, o.wrongAccepts, o.refused)
+	return fmt.Sprintf("in %.1f s, new UDP flows that must pass %s, that must not %s; TCP connections %s, with %d packets; %d wrong drops, %d wrong accepts, %d connections failed",
+		o.span.Seconds(), rate(o.good), rate(o.bad), rate(o.connections), o.tcp, o.wrongDrops, o.wrongAccepts, o.refused)
 }
 
 // frame is a datagram from an address, whose source port is set later: without
