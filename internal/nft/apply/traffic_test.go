@@ -130,7 +130,7 @@ func (tr *traffic) paced(rate int, f func()) {
 	}
 }
 
-// datagrams sends datagrams and lone SYNs: of 16, twelve are good.
+// datagrams sends datagrams, three of four of them good, and a few lone SYNs.
 func (tr *traffic) datagrams() {
 	s := tr.st.sender
 	var frames [][]byte
