@@ -222,8 +222,7 @@ func (l *layout) cuts(forced []string) error {
 			world.Exempt = append(world.Exempt, e)
 		}
 	}
-	ws := rules.NewWorkspace(world, nft.MaxEdges)
-	policy, err := ws.Compile(l.rules)
+	policy, err := rules.NewWorkspace(world, nft.MaxEdges).Compile(l.rules)
 	if err != nil {
 		return err
 	}
@@ -231,7 +230,7 @@ func (l *layout) cuts(forced []string) error {
 	if err != nil {
 		return err
 	}
-	lines, rows, err := l.shut(ws, policy.Accepts(rules.Ingress), serves)
+	lines, rows, err := l.shut(serves)
 	if err != nil || len(missing)+len(lines) == 0 {
 		return err
 	}
@@ -248,21 +247,21 @@ func (l *layout) cuts(forced []string) error {
 // agent's own.
 const rowControlPlane = "control-plane"
 
-// shut says on which of the ports that this host serves nobody reaches it.
-func (*layout) shut(ws *rules.Workspace, accepted rules.Set, serves []uint16) (lines, rows []string, err error) {
+// shut says on which of the ports that this host serves nobody reaches it. What
+// is exempt does not count: that is the host itself, among others.
+func (l *layout) shut(serves []uint16) (lines, rows []string, err error) {
+	if len(serves) == 0 {
+		return nil, nil, nil
+	}
+	ws := rules.NewWorkspace(&rules.World{Members: l.members}, nft.MaxEdges)
+	policy, err := ws.Compile(l.rules)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, port := range serves {
-		reached := false
-		for _, all := range []string{"0.0.0.0/0", "::/0"} {
-			peer, err := rules.ParseCIDR(all)
-			if err != nil {
-				return nil, nil, err
-			}
-			n := rules.Need{Direction: rules.Ingress, Protocol: rules.TCP, Ports: rules.PortRange{First: port, Last: port}, Peer: peer}
-			_, some, err := ws.Meets(accepted, &n, nil)
-			if err != nil {
-				return nil, nil, err
-			}
-			reached = reached || some
+		reached, err := reachable(ws, policy.Accepts(rules.Ingress), port)
+		if err != nil {
+			return nil, nil, err
 		}
 		if !reached {
 			lines = append(lines, fmt.Sprintf("row %s: ingress TCP %d: the control plane is on this host, and nobody could reach it, nor join it", rowControlPlane, port))
@@ -270,4 +269,19 @@ func (*layout) shut(ws *rules.Workspace, accepted rules.Set, serves []uint16) (l
 		}
 	}
 	return lines, rows, nil
+}
+
+// reachable reports whether some peer reaches a TCP port.
+func reachable(ws *rules.Workspace, accepted rules.Set, port uint16) (bool, error) {
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		peer, err := rules.ParseCIDR(all)
+		if err != nil {
+			return false, err
+		}
+		n := rules.Need{Direction: rules.Ingress, Protocol: rules.TCP, Ports: rules.PortRange{First: port, Last: port}, Peer: peer}
+		if _, ok, err := ws.Meets(accepted, &n, nil); err != nil || ok {
+			return ok, err
+		}
+	}
+	return false, nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 
 	"ringfence.dev/ringfence/internal/identity"
@@ -54,6 +55,9 @@ func (j *Join) Do(ctx context.Context, dir statedir.Dir) error {
 		return fmt.Errorf("cannot use %s: %w", j.Server, err)
 	}
 	pair, err := certify(ctx, client, j.Host)
+	if apierrors.IsUnauthorized(err) {
+		return fmt.Errorf("cannot join %s as host %s: it does not know the token, or the token has expired: make another one (ringfence token create)", j.Server, j.Host)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot join %s as host %s: %w", j.Server, j.Host, err)
 	}

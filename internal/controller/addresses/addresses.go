@@ -223,8 +223,12 @@ func newWorld(objects *convert.Objects, rulesets []v1alpha1.Ruleset, list []v1al
 		w.slices[s.Spec.SecurityGroupName] = append(w.slices[s.Spec.SecurityGroupName], s)
 		r.members = append(r.members, s.Spec.Members...)
 	}
+	there := map[string]bool{}
+	for _, h := range objects.Hosts {
+		there[h.Name] = true
+	}
 	for _, r := range w.rosters {
-		r.unsure = unsure
+		r.unsure, r.there = unsure, there
 	}
 	return w
 }

@@ -263,8 +263,10 @@ func TestLeave(t *testing.T) {
 	r.pass(61*time.Second, all...)
 	r.expect("web", "node-2 10.0.0.2", "node-3 10.0.0.3", "node-4 10.0.0.4", "node-5 10.0.0.5")
 
-	// A second and third of five within ten minutes are held.
-	r.delete(host(2), host(3))
+	// A second and third of five within ten minutes are held: one is deleted,
+	// the other one wears the group no more.
+	r.delete(host(2))
+	r.undress(host(3))
 	r.expect("web", "node-2 10.0.0.2*", "node-3 10.0.0.3*", "node-4 10.0.0.4", "node-5 10.0.0.5")
 	r.pass(61*time.Second, all...)
 	r.held("node-2", "node-3")
@@ -279,9 +281,10 @@ func TestLeave(t *testing.T) {
 		t.Errorf("after a restart, with hosts held: writes -want +got:\n%s", diff)
 	}
 
-	// An agent that stops lets its host go; a person the other one.
+	// An agent that stops lets its host go, but not one that was silenced by the
+	// deletion of its Host: that one a person lets go.
 	r.clock.SetTime(r.clock.Now().Add(2 * time.Minute))
-	r.alive(2, 4, 5)
+	r.alive(4, 5)
 	r.settle()
 	r.expect("web", "node-2 10.0.0.2*", "node-4 10.0.0.4", "node-5 10.0.0.5")
 	r.held("node-2")
@@ -293,6 +296,16 @@ func TestLeave(t *testing.T) {
 	}
 	r.expect("web", "node-4 10.0.0.4", "node-5 10.0.0.5")
 	r.held()
+}
+
+// undress takes all groups from a host.
+func (r *room) undress(h *v1alpha1.Host) {
+	r.Helper()
+	h.Namespace = r.namespace
+	patch := []byte(`{"spec":{"securityGroupNames":null}}`)
+	if err := r.admin.Patch(r.Context(), h, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+		r.Fatal(err)
+	}
 }
 
 // pass lets time go by with living agents, and the job see it.

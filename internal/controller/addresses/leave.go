@@ -34,6 +34,9 @@ type roster struct {
 	unsure map[string]bool
 	// fresh are the leaving hosts whose agents are alive.
 	fresh map[string]bool
+	// there are the hosts that have an object. The agent of one that has none
+	// may no longer renew its Lease, so that its end says nothing.
+	there map[string]bool
 	// held are the hosts that were held until now.
 	held map[string]bool
 	// left are the hosts that left within the window with living agents, and when.
@@ -133,7 +136,7 @@ func (r *roster) stay(out *outcome, m v1alpha1.MemberAddress) {
 func (r *roster) leavers() map[string]leaver {
 	all := map[string]leaver{}
 	for _, m := range r.members {
-		if !r.leaves(m) || !r.fresh[m.HostName] {
+		if !r.leaves(m) || !r.alive(m) {
 			continue
 		}
 		since := r.since(m).Time
@@ -147,6 +150,12 @@ func (r *roster) leavers() map[string]leaver {
 		all[m.HostName] = l
 	}
 	return all
+}
+
+// alive reports whether the agent of the host that an address belonged to is
+// alive; of a host whose object is gone, whether it was when that went.
+func (r *roster) alive(m v1alpha1.MemberAddress) bool {
+	return r.fresh[m.HostName] || !r.there[m.HostName] && m.LeavingSince != nil
 }
 
 // since is when an address was first seen to leave. The API keeps whole

@@ -28,6 +28,7 @@ func TestDecide(t *testing.T) {
 		gone    []int                // of them, those that no longer wear the group
 		fresh   []int                // of the gone ones, those whose agents live
 		unsure  []int
+		deleted []int // those of the gone ones that have no object any more
 		joining []int
 		held    []int
 		left    map[string]time.Time
@@ -102,12 +103,23 @@ func TestDecide(t *testing.T) {
 			leaving:  map[int]*metav1.Time{1: ago(time.Hour), 2: ago(time.Hour), 3: ago(time.Hour)},
 			wantGone: []int{1}, wantMarked: []int{2, 3}, wantHeld: []int{2, 3}, wantNext: leaveAfter,
 		},
+		"DeletedAndSilenced": {
+			reason: "whose object is gone may not renew its Lease: that this ends lets nobody go", members: 4, gone: []int{1, 2}, deleted: []int{1, 2},
+			leaving:    map[int]*metav1.Time{1: ago(leaveAfter), 2: ago(leaveAfter)},
+			wantMarked: []int{1, 2}, wantHeld: []int{1, 2}, wantNext: leaveAfter,
+		},
+		"DeletedWhenDead": {
+			reason: "who was deleted after its agent had ended leaves without a question", members: 4, gone: []int{1, 2, 3}, deleted: []int{1, 2, 3}, wantGone: []int{1, 2, 3},
+		},
 		"Unsure": {
 			reason: "a host of which nothing is known stays what it is", members: 3, gone: []int{1}, unsure: []int{1},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := roster{wanted: map[string]string{}, unsure: hosts{}, fresh: hosts{}, held: hosts{}, left: tc.left, now: now}
+			r := roster{wanted: map[string]string{}, unsure: hosts{}, fresh: hosts{}, there: hosts{}, held: hosts{}, left: tc.left, now: now}
+			for n := range tc.members {
+				r.there[host(n+1)] = !slices.Contains(tc.deleted, n+1)
+			}
 			if tc.release != 0 {
 				r.release = now.Add(-tc.release)
 			}

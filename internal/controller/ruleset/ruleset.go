@@ -17,12 +17,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +37,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/controller/namespaced"
 	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/status"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -63,7 +68,7 @@ func AddWithClock(m manager.Manager, now clock.PassiveClock) error {
 		return err
 	}
 	j := &job{
-		client: m.GetClient(), tables: tables, clock: now, spaces: map[string]*space{},
+		client: m.GetClient(), recorder: m.GetEventRecorder("ringfence-ruleset"), tables: tables, clock: now, spaces: map[string]*space{},
 		leases: &namespaced.Leases{Reader: m.GetAPIReader(), Clock: now},
 	}
 	soon := namespaced.Enqueue(ruleFold, nil)
@@ -112,10 +117,11 @@ func hostReported(before, now client.Object) bool {
 }
 
 type job struct {
-	client client.Client
-	leases *namespaced.Leases
-	tables *profiles.Tables
-	clock  clock.PassiveClock
+	client   client.Client
+	recorder events.EventRecorder
+	leases   *namespaced.Leases
+	tables   *profiles.Tables
+	clock    clock.PassiveClock
 
 	mu     sync.Mutex
 	spaces map[string]*space
@@ -156,6 +162,7 @@ func (j *job) Reconcile(ctx context.Context, request reconcile.Request) (reconci
 	if err := j.write(ctx, p); err != nil {
 		return namespaced.After(err, ruleFold)
 	}
+	j.announce(p)
 	if len(w.rollouts)+len(w.rulesets)+len(p.rollouts) == 0 {
 		return reconcile.Result{}, nil
 	}
@@ -199,6 +206,23 @@ func (s *space) tell(ctx context.Context, p *plan) {
 		}
 	}
 }
+
+// announce makes an Event of each candidate that a host could not confirm.
+func (j *job) announce(p *plan) {
+	for _, c := range p.statuses {
+		if !fails(c) {
+			continue
+		}
+		f := c.now.Status.Failure
+		host := &v1alpha1.Host{ObjectMeta: metav1.ObjectMeta{Namespace: c.now.Namespace, Name: f.HostName}}
+		text := fmt.Sprintf("host %s could not confirm Ruleset %s, and everybody is sent back: %s", f.HostName, f.RulesetName, f.Message)
+		j.recorder.Eventf(c.now, host, corev1.EventTypeWarning, v1alpha1.ReasonAborted, "Withdraw", "%s", status.Lines(strings.Split(text, "\n"), maxNote))
+	}
+}
+
+// maxNote is how long the text of an Event may be, with room for what status.Lines
+// says of lines that it left out.
+const maxNote = 1000
 
 // write writes a plan: what is named before what names it, and the other way
 // round on the way out. Sets do not wait for each other.
