@@ -439,6 +439,7 @@ func TestKilled(t *testing.T) {
 		if open != 1 {
 			t.Errorf("%s: %d of the two versions' ports are open", when, open)
 		}
+		node1.wantWhole(when)
 	}
 	killed := 0
 	for i := range *kills {

@@ -13,6 +13,8 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/nft"
+	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/internal/statedir"
 	"ringfence.dev/ringfence/profiles"
 )
 
@@ -347,5 +349,41 @@ func TestTrialLeftBehind(t *testing.T) {
 	}
 	if s := node1.status(); len(s.Problems)+len(s.Drift) > 0 || s.Version != first {
 		t.Errorf("started again: %+v", s)
+	}
+}
+
+// wantWhole wants the kernel to have exactly one of the states that the disk
+// knows, before a change or after it, but for what no packet gets to. No agent
+// may run.
+func (a *node) wantWhole(when string) {
+	a.t.Helper()
+	tables, err := profiles.Load()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	err = in(a.ns, func() error {
+		return withKernel(func(k *apply.Kernel, state apply.State) error {
+			var broken []string
+			for _, file := range []string{enforcedFile, candidateFile} {
+				r, err := disk{statedir.Dir(a.state)}.read(file)
+				if err != nil || r == nil || r.Version != state.Confirmed {
+					continue
+				}
+				l, err := lay(&r.Order, tables.Exempt())
+				if err != nil {
+					return err
+				}
+				drift, err := k.Drift(l.version)
+				drift = slices.DeleteFunc(drift, func(d string) bool { return strings.HasSuffix(d, " is not ours") || strings.Contains(d, "_trial ") })
+				if err != nil || len(drift) == 0 {
+					return err
+				}
+				broken = append(broken, drift...)
+			}
+			return fmt.Errorf("version %q is confirmed, and not whole: %q", state.Confirmed, broken)
+		})
+	})
+	if err != nil {
+		a.t.Errorf("%s: %v", when, err)
 	}
 }

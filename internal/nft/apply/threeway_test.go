@@ -193,7 +193,7 @@ func (s *scene) ask(t *testing.T, policies map[*rules.World]*rules.Policy, p *pa
 }
 
 // probes draws packets of a scene, those first of which there were few.
-func (m maker) probes(t *testing.T, s *scene, so *tally) []probe {
+func (m maker) probes(t *testing.T, s *scene, so *ledger) []probe {
 	t.Helper()
 	policies := map[*rules.World]*rules.Policy{}
 	fresh := map[cell]int{}
@@ -219,14 +219,14 @@ func (m maker) probes(t *testing.T, s *scene, so *tally) []probe {
 	return out
 }
 
-// A tally is what was tried so far.
-type tally struct {
+// A ledger is what was tried so far.
+type ledger struct {
 	cells map[cell]int
 	kinds map[cell]*score // by protocol, family and direction
 	all   score
 }
 
-func newTally() *tally { return &tally{cells: map[cell]int{}, kinds: map[cell]*score{}} }
+func newLedger() *ledger { return &ledger{cells: map[cell]int{}, kinds: map[cell]*score{}} }
 
 // A score is how often something was tried, and accepted.
 type score struct{ accepted, total int }
@@ -249,13 +249,13 @@ func (s *score) fair() bool {
 	return s.total > 0 && min(s.share(rules.Accept), s.share(rules.Drop)) >= 30
 }
 
-func (y *tally) note(at cell, a rules.Action) {
+func (y *ledger) note(at cell, a rules.Action) {
 	y.cells[at]++
 	y.all.note(a)
 	y.kind(at).note(a)
 }
 
-func (y *tally) kind(at cell) *score {
+func (y *ledger) kind(at cell) *score {
 	at.cause = 0
 	if y.kinds[at] == nil {
 		y.kinds[at] = &score{}
@@ -264,13 +264,13 @@ func (y *tally) kind(at cell) *score {
 }
 
 // tooMany says that one more with this verdict makes the kind lopsided.
-func (y *tally) tooMany(at cell, a rules.Action) bool {
+func (y *ledger) tooMany(at cell, a rules.Action) bool {
 	kind := y.kind(at)
 	return kind.total > 0 && kind.share(a) >= 60
 }
 
 // lacks says what was not tried often enough.
-func (y *tally) lacks() []string {
+func (y *ledger) lacks() []string {
 	var out []string
 	for _, c := range cells() {
 		if y.cells[c] < perCell {
@@ -299,7 +299,7 @@ func TestThreeWay(t *testing.T) {
 // each kind, with both verdicts.
 func (st *stand) threeWay(first uint64) {
 	st.t.Helper()
-	so := newTally()
+	so := newLedger()
 	scenes := uint64(0)
 	for ; len(so.lacks()) > 0; scenes++ {
 		if scenes == maxScenes {
@@ -315,7 +315,7 @@ func (st *stand) threeWay(first uint64) {
 		first, scenes, so.all.total, so.all.share(rules.Accept), lowest, highest, len(cells()), slices.Min(slices.Collect(maps.Values(so.cells))))
 }
 
-func (st *stand) tryScene(seed uint64, so *tally) {
+func (st *stand) tryScene(seed uint64, so *ledger) {
 	st.t.Helper()
 	m := newMaker(seed)
 	s := m.scene(st.t)
@@ -353,7 +353,7 @@ func (st *stand) notices(plant func(s *scene, r *rules.MergedRule)) bool {
 	for seed := uint64(1); seed < 60; seed++ {
 		m := newMaker(seed)
 		s := m.scene(st.t)
-		probes := m.probes(st.t, s, newTally())
+		probes := m.probes(st.t, s, newLedger())
 		wrong := *s.merged
 		wrong.Ingress = slices.Clone(s.merged.Ingress)
 		i := slices.IndexFunc(wrong.Ingress, func(r rules.MergedRule) bool { return r.Protocol.HasPorts() && r.Ports.Last < 65535 })
