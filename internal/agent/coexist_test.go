@@ -241,7 +241,6 @@ func (n *fellow) coexist(t *testing.T) {
 	h.node1, h.node2, h.node3 = three(t)
 	h.addPod()
 	h.settle(t, h.node1)
-	h.node1.listen(5434)
 	h.node3.listen(9000)
 	h.node3.listen(9001)
 	h.wantConnects("without us", h.node2, h.node1.addr, nodePort, otherNodePort)

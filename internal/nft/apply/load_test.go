@@ -17,17 +17,18 @@ var loadSwaps = flag.Int("load.swaps", 8, "swaps that TestSwapUnderLoad makes, e
 // Who sends in the load tests. Groups and ranges let some in by both versions,
 // and nobody lets the others in by any.
 var (
-	goodMember = netip.MustParseAddr("10.9.0.0")
-	goodRanger = netip.MustParseAddr("10.7.0.0")
-	badMember  = netip.MustParseAddr("10.8.0.0")
-	tcpClient  = netip.MustParseAddr("10.0.0.2")
-	loadHost   = netip.MustParseAddr("10.0.0.1")
+	goodMembers = []netip.Addr{netip.MustParseAddr("10.9.0.0"), netip.MustParseAddr("2001:db8:9::")}
+	goodRangers = []netip.Addr{netip.MustParseAddr("10.7.0.0"), netip.MustParseAddr("2001:db8:7::")}
+	badMembers  = []netip.Addr{netip.MustParseAddr("10.8.0.0"), netip.MustParseAddr("2001:db8:8::")}
+	tcpClient   = netip.MustParseAddr("10.0.0.2")
+	loadHost    = netip.MustParseAddr("10.0.0.1")
+	loadHost6   = netip.MustParseAddr("2001:db8::1")
 )
 
 const (
 	loadPort = 80   // UDP
 	tcpPort  = 5432 // where a real server accepts
-	senders  = 16   // addresses of each kind
+	senders  = 8    // addresses of each kind and family
 )
 
 // TestSwapUnderLoad swaps versions and lets members change groups while new
@@ -112,7 +113,9 @@ func loadMembers() roster {
 		out[a] = []string{"a"}
 	}
 	for i := range senders {
-		out[nth(goodMember, i)] = []string{"a"}
+		for _, a := range goodMembers {
+			out[nth(a, i)] = []string{"a"}
+		}
 	}
 	return out
 }
@@ -124,10 +127,12 @@ func (l *load) compile(without int) {
 	}
 }
 
+// nth is the address that many after a.
 func nth(a netip.Addr, i int) netip.Addr {
-	b := a.As4()
-	b[3] += byte(i)
-	return netip.AddrFrom4(b)
+	for range i {
+		a = a.Next()
+	}
+	return a
 }
 
 // compiler lays out one of two versions that differ in hundreds of elements of
@@ -136,6 +141,7 @@ func (l *load) compiler(version, without int) *nft.Compiler {
 	l.st.t.Helper()
 	g := &rules.Group{Name: "g", Ingress: []rules.Rule{
 		to(rules.UDP, loadPort, "10.7.0.0/24"),
+		to(rules.UDP, loadPort, "2001:db8:7::/48"),
 		{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: loadPort, Last: loadPort}, Peer: rules.GroupPeer{Name: "a"}},
 		to(rules.TCP, tcpPort, "10.0.0.0/24"),
 	}[without:]}
@@ -176,9 +182,10 @@ func (l *load) change(swaps int, swap func(*nft.Version)) {
 		swap(v)
 		l.swaps++
 		for range 5 {
-			l.regroup(nth(goodMember, l.next), "a") // whose flow passes either way
-			l.regroup(nth(badMember, l.next))       // whose flow does not
-			l.next = (l.next + 1) % senders
+			family := l.next % 2
+			l.regroup(nth(goodMembers[family], l.next/2), "a") // whose flow passes either way
+			l.regroup(nth(badMembers[family], l.next/2))       // whose flow does not
+			l.next = (l.next + 1) % (2 * senders)
 		}
 	}
 }
@@ -217,14 +224,23 @@ func (o outcome) String() string {
 		o.span.Seconds(), rate(o.good), rate(o.bad), rate(o.connections), o.tcp, o.wrongDrops, o.wrongAccepts, o.refused)
 }
 
-// frame is a datagram from an address, whose source port is set later: without
-// a checksum, nothing else depends on it.
+// frame is a datagram from an address.
 func (s *sender) frame(from netip.Addr) []byte {
 	p := packet{hopLimit: 64, flow: rules.Flow{Protocol: rules.UDP, Remote: from, Local: loadHost, Port: loadPort, HasSourcePort: true}}
-	ip := p.bytes()
-	clear(ip[26:28])
-	out := append(append([]byte{}, s.mac...), 2, 0, 0, 0, 0, 1, 0x08, 0x00)
-	return append(out, ip...)
+	if from.Is6() {
+		p.flow.Local = loadHost6
+	}
+	return s.ethernet(&p)
 }
 
-func setSourcePort(frame []byte, port uint16) { binary.BigEndian.PutUint16(frame[34:], port) }
+// setSourcePort makes a frame one of another flow. What the checksum loses by
+// the port, it gets back by a word of the payload.
+func setSourcePort(frame []byte, port uint16) {
+	const ethernet, udp = 14, 8
+	at := ethernet + 20
+	if frame[ethernet]>>4 == 6 {
+		at = ethernet + 40
+	}
+	binary.BigEndian.PutUint16(frame[at:], port)
+	binary.BigEndian.PutUint16(frame[at+udp:], ^port)
+}

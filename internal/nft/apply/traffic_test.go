@@ -45,7 +45,7 @@ func newTraffic(t *testing.T) *traffic {
 	st.witness = &witness{t: t, conn: conn}
 	st.address(st.host, uplink, loadHost.String()+"/24")
 	st.address(st.wire, "wire", tcpClient.String()+"/24")
-	tr := &traffic{st: st, table: &nftables.Table{Name: "traffic", Family: nftables.TableFamilyIPv4}, done: make(chan struct{})}
+	tr := &traffic{st: st, table: &nftables.Table{Name: "traffic", Family: nftables.TableFamilyINet}, done: make(chan struct{})}
 	tr.counters()
 	tr.server = st.socket()
 	st.check(unix.Bind(tr.server, &unix.SockaddrInet4{Port: tcpPort}))
@@ -60,21 +60,32 @@ func (tr *traffic) counters() {
 	conn.AddTable(tr.table)
 	for name, priority := range map[string]nftables.ChainPriority{"arrived": -161, "passed": -159} {
 		c := conn.AddChain(&nftables.Chain{Table: tr.table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority, Policy: &policy})
-		for kind, from := range map[string]netip.Addr{"member": goodMember, "range": goodRanger, "bad": badMember, "tcp": tcpClient} {
+		for kind, list := range map[string][]netip.Addr{"member": goodMembers, "range": goodRangers, "bad": badMembers, "tcp": {tcpClient}} {
 			conn.AddObj(&nftables.NamedObj{Table: tr.table, Name: name + "-" + kind, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
-			network := from.As4()
-			list := []expr.Any{
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 3},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network[:3]},
-				&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: name + "-" + kind},
+			for _, from := range list {
+				conn.AddRule(&nftables.Rule{Table: tr.table, Chain: c, Exprs: counted(from, name+"-"+kind, name == "passed" && kind != "tcp")})
 			}
-			if name == "passed" && kind != "tcp" {
-				list = append(list, &expr.Verdict{Kind: expr.VerdictDrop})
-			}
-			conn.AddRule(&nftables.Rule{Table: tr.table, Chain: c, Exprs: list})
 		}
 	}
 	tr.st.witness.flush()
+}
+
+// counted counts what comes from around an address, and may end it.
+func counted(from netip.Addr, counter string, ends bool) []expr.Any {
+	family, offset, network := byte(unix.NFPROTO_IPV4), uint32(12), from.AsSlice()[:3] // a /24
+	if from.Is6() {
+		family, offset, network = unix.NFPROTO_IPV6, 8, from.AsSlice()[:6] // a /48
+	}
+	out := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(network))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: network},
+		&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: counter},
+	}
+	if ends {
+		out = append(out, &expr.Verdict{Kind: expr.VerdictDrop})
+	}
+	return out
 }
 
 func (tr *traffic) read() map[string]uint64 {
@@ -135,8 +146,10 @@ func (tr *traffic) datagrams() {
 	s := tr.st.sender
 	var frames [][]byte
 	for i := range senders {
-		for _, kind := range []netip.Addr{goodMember, goodRanger, goodMember, badMember} {
-			frames = append(frames, s.frame(nth(kind, i)))
+		for _, kind := range [][]netip.Addr{goodMembers, goodRangers, goodMembers, badMembers} {
+			for _, from := range kind {
+				frames = append(frames, s.frame(nth(from, i)))
+			}
 		}
 	}
 	port := uint16(0)
@@ -144,7 +157,7 @@ func (tr *traffic) datagrams() {
 	tr.paced(udpRate, func() {
 		if i = (i + 1) % len(frames); i == 0 {
 			port++
-			syn := packet{hopLimit: 64, flow: rules.Flow{Protocol: rules.TCP, Remote: badMember, Local: loadHost, Port: tcpPort, SourcePort: port, HasSourcePort: true}}
+			syn := packet{hopLimit: 64, flow: rules.Flow{Protocol: rules.TCP, Remote: badMembers[0], Local: loadHost, Port: tcpPort, SourcePort: port, HasSourcePort: true}}
 			if err := s.send(&syn); err != nil {
 				tr.st.t.Errorf("cannot send: %v", err)
 			}
