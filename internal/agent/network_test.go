@@ -64,7 +64,8 @@ func newNetwork(t *testing.T, addresses map[string]string) *network {
 	n.must(in(n.lan, func() error {
 		attributes := netlink.NewLinkAttrs()
 		attributes.Name = "br0"
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
+		// A bridge that snoops joins a group, and tells it in packets that nobody sent.
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes, MulticastSnooping: new(false)}); err != nil {
 			return err
 		}
 		return up("br0", "")
