@@ -14,7 +14,7 @@ export GOFLAGS := $(GOFLAGS) -trimpath
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build, then watch it find what a real group lacks, and a cluster get its own
+run: ## build, then watch it judge a real group, and three nodes of a cluster enforce theirs
 	@hack/run.sh
 
 build: ## build bin/ringfence

@@ -167,7 +167,7 @@ func (c *command) source(ctx context.Context, log *slog.Logger) (source, *profil
 	if c.Manifests != "" {
 		return &folder{dir: c.Manifests, host: c.Host, tables: tables}, tables, nil
 	}
-	s, err := follow(ctx, statedir.Dir(c.StateDir), !c.once && !c.dryRun, log)
+	s, err := follow(ctx, statedir.Dir(c.StateDir), log)
 	return s, tables, err
 }
 

@@ -179,7 +179,7 @@ func (f *follower) step(ctx context.Context) {
 		f.reach(ctx)
 	}
 	f.report()
-	f.source.heard(f.news())
+	f.source.heard(ctx, f.news())
 }
 
 // reread reads what is wanted.

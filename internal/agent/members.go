@@ -98,7 +98,7 @@ func (h *host) save() error {
 // sameButMembers reports whether two orders with the same version differ in
 // nothing that is saved beside it.
 func sameButMembers(a, b *Order) bool {
-	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && slices.Equal(a.Serves, b.Serves) &&
+	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && reflect.DeepEqual(a.passes(), b.passes()) &&
 		reflect.DeepEqual(a.Ruleset, b.Ruleset)
 }
 
