@@ -39,6 +39,7 @@ func (h *host) recover() error {
 			h.log.Info("a change was left behind after it was confirmed: it stays", "version", candidate.Version)
 			return h.finish(enforced, candidate, state)
 		}
+		h.log.Warn("a change was left behind before it was confirmed: it is taken back", "version", candidate.Version)
 		if err := h.disk.Remove(candidateFile); err != nil {
 			return err
 		}

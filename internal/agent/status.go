@@ -108,6 +108,15 @@ func gatherStatus(d disk) (*Status, error) {
 	if s.Running {
 		s.problem(w.Problem)
 	}
+	if !s.Running {
+		candidate, err := d.read(candidateFile)
+		if err != nil {
+			return nil, err
+		}
+		if candidate != nil {
+			s.problem("the agent ended in the middle of a change to version " + candidate.Version + ": unless it was confirmed, the kernel goes back by itself, and the next start takes the change back")
+		}
+	}
 	const attempts = 3 // somebody may change the table between two questions
 	for range attempts {
 		asked := *s

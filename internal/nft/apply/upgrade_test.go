@@ -122,3 +122,45 @@ func TestUntracked(t *testing.T) {
 		t.Errorf("untracked packets counted: %v, want 4 in and 3 out", got)
 	}
 }
+
+// twoVersions differ in hundreds of elements of every kind of map, and agree
+// on packets to port 80.
+func (st *stand) twoVersions() ([2]*nft.Compiler, [2]*nft.Version) {
+	st.t.Helper()
+	var compilers [2]*nft.Compiler
+	var versions [2]*nft.Version
+	var members rules.Membership
+	var list []netip.Prefix
+	for a := netip.MustParseAddr("10.9.0.0"); len(list) < 2000; a = a.Next() {
+		if a != netip.MustParseAddr("10.9.0.2") {
+			list = append(list, netip.PrefixFrom(a, 32))
+		}
+	}
+	members.Set("db", list)
+	for i := range versions {
+		g := &rules.Group{Name: "g", Ingress: []rules.Rule{
+			{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: 80, Last: 80}, Peer: rules.GroupPeer{Name: "db"}},
+		}}
+		for n := range 60 {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i), byte(n), 0}), 25)
+			port := uint16(100 + 10*n + i)
+			g.Ingress = append(g.Ingress, rules.Rule{Action: rules.Accept, Priority: 2, Protocol: rules.UDP, Ports: rules.PortRange{First: port, Last: port + 3}, Peer: rules.CIDR{Prefix: p, Text: p.String()}})
+			if n < 30 {
+				g.Ingress = append(g.Ingress, rules.Rule{Action: rules.Accept, Priority: 2, Protocol: rules.UDP, Ports: rules.PortRange{First: port, Last: port + 3}, Peer: rules.GroupPeer{Name: "db"}})
+			}
+		}
+		rs, err := rules.Merge([]*rules.Group{g}, nil)
+		st.check(err)
+		compilers[i], err = nft.New(nft.Input{Ruleset: rs})
+		st.check(err)
+		versions[i], err = compilers[i].Version(&members)
+		st.check(err)
+	}
+	return compilers, versions
+}
+
+// passedGood is the count of the one leaf that good packets reach in both versions.
+func (st *stand) passedGood() uint64 {
+	r := rules.MergedRule{Group: "g", Rule: rules.Rule{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: 80, Last: 80}, Peer: rules.GroupPeer{Name: "db"}}}
+	return st.tallies()[nft.Leaf(rules.Ingress, rules.Verdict{Action: rules.Accept, Cause: rules.ByRule, Rule: &r}, false)].Packets
+}
