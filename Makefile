@@ -9,12 +9,12 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 export GOFLAGS := $(GOFLAGS) -trimpath
 
-.PHONY: help run build build-server build-agent test crash ha lint generate verify bench bench-scale fuzz fuzz-long cover
+.PHONY: help run build build-server build-agent test crash ha load lint generate verify bench bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build, then watch it find what a real group lacks, and a cluster get its own
+run: ## build, then watch it judge a real group, and three nodes of a cluster enforce theirs
 	@hack/run.sh
 
 build: ## build bin/ringfence
@@ -37,6 +37,9 @@ crash: ## kill the server 50 times under load: what it has acknowledged is there
 
 ha: ## kill one of three etcd members and one of two servers: writes go on, no controller works twice
 	$(GO) test ./internal/controlplane -run '^TestHA$$' -ha -timeout 10m -count 1 -v
+
+load: ## swap 100 times, change 1,000 members and kill 200 times, under 30,000 new flows and 600 connections a second (needs root)
+	$(GO) test ./internal/nft/apply -run '^Test(SwapUnderLoad|KilledUnderLoad|Killed)$$' -load.swaps 100 -kill.times 200 -timeout 20m -count 1 -v
 
 lint: ## run the linters (the first run builds them: a minute or two)
 	@echo "building golangci-lint, if it is not built yet"

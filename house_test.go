@@ -86,6 +86,10 @@ var floors = []floor{
 	{room: "/internal/nft", alone: true, only: []string{module + "/rules", module + "/internal/nft"}, tests: []string{module + "/profiles"}, direct: pure},
 	// One outside world, the kernel's. The last two of only are what the library needs.
 	{room: "/internal/nft/apply", only: []string{module + "/rules", module + "/internal/nft", "github.com/google/nftables", "github.com/mdlayher", "golang.org/x"}, tests: []string{module + "/profiles", "github.com/vishvananda"}},
+	// The kernel's too; the last two of only are the library, as above.
+	{room: "/internal/nft/seen", only: []string{module + "/rules", module + "/internal/nft", "github.com/mdlayher", "golang.org/x"}},
+	// One outside world, the kernel's table of connections.
+	{room: "/internal/conntrack", only: []string{module + "/internal/conntrack", "github.com/vishvananda", "golang.org/x"}},
 	// Its tests need nothing but go-cmp: who may come in is decided without Kubernetes.
 	{room: "/internal/identity", only: []string{module + "/internal/identity"}},
 	{room: "/internal/kubeapi", never: slices.Concat(light, []ban{{"it brings objects; what they mean is decided elsewhere", []string{module + "/rules", module + "/profiles", module + "/internal/convert", module + "/internal/judge"}}})},

@@ -62,6 +62,11 @@ type RolloutSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=1000
 	NodePools []RolloutNodePool `json:"nodePools,omitempty"`
+	// VPCCIDRBlocks are those of the groups' VPC: from there others reach the
+	// control plane, where it is on one of the hosts.
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=6
+	VPCCIDRBlocks []CIDR `json:"vpcCIDRBlocks,omitempty"`
 	// StableRulesetName names the Ruleset that hosts run, and go back to. Empty
 	// until a first candidate was confirmed.
 	StableRulesetName Name `json:"stableRulesetName,omitempty"`

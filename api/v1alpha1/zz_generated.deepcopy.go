@@ -1041,6 +1041,11 @@ func (in *RolloutSpec) DeepCopyInto(out *RolloutSpec) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.VPCCIDRBlocks != nil {
+		in, out := &in.VPCCIDRBlocks, &out.VPCCIDRBlocks
+		*out = make([]CIDR, len(*in))
+		copy(*out, *in)
+	}
 	if in.CriticalHostNames != nil {
 		in, out := &in.CriticalHostNames, &out.CriticalHostNames
 		*out = make([]Name, len(*in))

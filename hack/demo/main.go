@@ -1,7 +1,8 @@
-// Command demo shows the control plane at work: it starts the real server, gives
-// it a cluster, and shows the security group that the cluster gets, and that
-// nobody can delete it. It exits 0 only if all of that happened. On a terminal
-// it stays, so that you can go on yourself, until Ctrl-C.
+// Command demo shows Ringfence at work on a small network of namespaces on this
+// machine: it starts the real server and an agent on each of three nodes, gives
+// them a cluster, sends real packets, and compares what became of each with what
+// `ringfence explain` predicts. It exits 0 only if every prediction held. On a
+// terminal it stays, so that you can go on yourself, until Ctrl-C.
 package main
 
 import (
@@ -9,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/term"
@@ -22,41 +23,67 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/test/netns"
 )
 
 // A demo is one show.
 type demo struct {
-	// bin is the folder of the two programs, and input the manifest to apply.
+	// bin is the folder of the programs, and input the manifest to apply.
 	bin, input string
 	out        io.Writer
-	// stays keeps the server up after the show, until the context ends.
+	// stays keeps everything up after the show, until the context ends.
 	stays bool
+
+	dir   string
+	site  *site
+	table *table
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	d := demo{bin: "bin", input: "examples/own-hosts/shop.yaml", out: os.Stdout, stays: term.IsTerminal(int(os.Stdin.Fd()))}
-	err := d.run(ctx)
-	stop()
+	code, ran, err := netns.Elevate()
+	if err == nil && !ran {
+		err = show()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		code = 1
 	}
+	os.Exit(code)
+}
+
+func show() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	d := demo{bin: "bin", input: "hack/demo/shop.yaml", out: os.Stdout, stays: term.IsTerminal(int(os.Stdin.Fd()))}
+	return d.run(ctx)
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "ringfence-demo-")
+	var unlock func() error
+	if d.dir, unlock, err = takeFolder(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if d.site, err = newSite(ctx); err != nil {
+		return errors.Join(err, d.site.close())
+	}
+	defer func() { err = errors.Join(err, d.site.close()) }()
+	server, err := startServer(ctx, filepath.Join(d.bin, "ringfence-server"), d.dir, d.site.Home(), controlPlane)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := startServer(ctx, filepath.Join(d.bin, "ringfence-server"), dir)
+	defer func() { err = errors.Join(err, stop(server.process)) }()
+	d.printf("The server is ready: it took %s, and keeps everything in %s.\n", server.startup.Round(10*time.Millisecond), d.dir)
+	at, err := url.Parse(server.URL)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
-	d.printf("The server is ready: it took %s, and keeps everything in %s.\n", server.startup.Round(10*time.Millisecond), dir)
-	for _, step := range []func(context.Context, *plane) error{d.apply, d.showGroup, d.refuse, d.check} {
+	if err := d.site.forward(ctx, at.Host); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context, *plane) error{
+		d.apply, d.showGroup, d.unguarded, d.startAgents, d.needs, d.pods, d.forbidden, d.webhook, d.mistakes, d.refuse, d.check,
+	} {
 		if err := step(ctx, server); err != nil {
 			return err
 		}
@@ -86,33 +113,40 @@ func (d *demo) apply(ctx context.Context, s *plane) error {
 	return nil
 }
 
-// showGroup waits for the group that the cluster did not name, and prints it.
+// showGroup waits for the group that the cluster did not name.
 func (d *demo) showGroup(ctx context.Context, s *plane) error {
+	d.table = &table{out: d.out, decided: map[string]bool{}}
+	if err := d.learn(ctx, s); err != nil {
+		return err
+	}
+	d.printf("\nCluster shop named no security group, so it has got one, with %d rules, each for a row of the table of needs.\n", len(d.table.rows))
+	return nil
+}
+
+// learn learns which rule of the group is for which row.
+func (d *demo) learn(ctx context.Context, s *plane) error {
+	list, err := s.rules(ctx)
+	if err != nil {
+		return err
+	}
+	d.table.rows = map[string]string{}
+	for i := range list {
+		d.table.rows[list[i].by] = list[i].row
+	}
+	return nil
+}
+
+// rules waits until the cluster's group is ready, and lists its rules.
+func (s *plane) rules(ctx context.Context) ([]rule, error) {
 	var cluster v1alpha1.Cluster
 	if err := s.until(ctx, "clusters", "shop", &cluster, func() bool { return isTrue(cluster.Status.Conditions, v1alpha1.ConditionReady) }); err != nil {
-		return err
+		return nil, err
 	}
-	var group v1alpha1.SecurityGroup
-	if err := s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, &group, func() bool { return group.Status.RuleCount > 0 }); err != nil {
-		return err
+	group := &v1alpha1.SecurityGroup{}
+	if err := s.until(ctx, "securitygroups", cluster.Status.SecurityGroupName, group, func() bool { return group.Status.RuleCount > 0 }); err != nil {
+		return nil, err
 	}
-	d.printf("\nCluster shop named no security group, so it has got one: %s (%s), used by %s.\n", group.Name, group.Spec.Type, group.Status.UsedBy)
-	d.printf("Each rule says the row of the table that asks for it:\n\n")
-	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "DIRECTION\tPOLICY\tPROTOCOL\tPORTS\tPEER\tROW")
-	for _, side := range []struct {
-		name string
-		list []v1alpha1.SystemRule
-	}{{"ingress", group.Status.SystemIngress}, {"egress", group.Status.SystemEgress}} {
-		for i := range side.list {
-			r := &side.list[i]
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", side.name, r.Policy, r.Protocol.String(), r.Ports, r.Peer.CIDR, r.Row)
-		}
-	}
-	if len(group.Status.SystemIngress) == 0 || len(group.Status.SystemEgress) == 0 {
-		return fmt.Errorf("group %s has no rules", group.Name)
-	}
-	return w.Flush()
+	return rulesOf(group)
 }
 
 // refuse tries to delete the group, as the administrator.
@@ -133,26 +167,39 @@ func (d *demo) check(ctx context.Context, s *plane) error {
 		{"check", "--kubeconfig", s.kubeconfig},
 	} {
 		d.printf("\n$ ringfence %s\n", args[0])
-		cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "ringfence"), args...) //nolint:gosec // G204: what we have built
-		cmd.Stdout, cmd.Stderr = d.out, d.out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("ringfence %s: %w", args[0], err)
+		text, err := d.ringfence(ctx, nil, args...)
+		if err != nil {
+			return err
 		}
+		d.printf("%s", text)
 	}
 	return nil
 }
 
 func (d *demo) next(s *plane) {
+	node := d.site.place("node-2").node
 	d.printf(`
-Go on in another terminal:
+All of it stays up. Go on in another terminal, here:
   export KUBECONFIG=%s
-  kubectl get sg,clusters.ringfence.dev,nodepools,hosts
-  kubectl edit clusters.ringfence.dev shop     # add a webhook port, and see the group follow
-  kubectl delete namespace default             # no
-  %s explain --kubeconfig $KUBECONFIG --from 192.168.0.11 --to 192.168.0.12 --port 10250
-  %s token create --host node-1                # the command with which a host joins
-Ctrl-C ends the server and removes its files.
-`, s.kubeconfig, filepath.Join(d.bin, "ringfence"), filepath.Join(d.bin, "ringfence"))
+  kubectl get sg,clusters.ringfence.dev,hosts,rollouts
+  kubectl edit clusters.ringfence.dev shop     # add a webhook port, and see the hosts follow
+  %[2]s rollout status
+  %[2]s explain --kubeconfig $KUBECONFIG --from 203.0.113.9 --to 192.168.0.12 --port 10250
+  %[3]s %[4]s status --state-dir %[5]s
+  %[3]s nft list table inet ringfence
+  %[3]s %[4]s open --for 1m
+Ctrl-C ends everything, and removes its files.
+`, s.kubeconfig, filepath.Join(d.bin, "ringfence"), enter(node.agent.PID()), filepath.Join(d.bin, "ringfence-agent"), node.stateDir)
+}
+
+// enter is the command that runs another one where a process is.
+func enter(pid int) string {
+	const everybody = "4294967295"
+	users, err := os.ReadFile("/proc/self/uid_map")
+	if err == nil && !strings.Contains(string(users), everybody) { // we are root for ourselves only
+		return fmt.Sprintf("nsenter -t %d -U -n --preserve-credentials", pid)
+	}
+	return fmt.Sprintf("nsenter -t %d -n", pid)
 }
 
 // decode turns an object of the API into one of ours.

@@ -18,18 +18,21 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/kubeapi"
+	"ringfence.dev/ringfence/test/netns"
 )
 
 const (
 	// patience is far beyond what each step takes on a slow machine.
-	patience = time.Minute
+	patience = 2 * time.Minute
 	poll     = 50 * time.Millisecond
 	owner    = "ringfence-demo"
 )
@@ -37,44 +40,42 @@ const (
 // A plane is a control plane in a process of its own.
 type plane struct {
 	*kubeapi.Server
-	process    *exec.Cmd
-	ended      chan error
+	process    *netns.Process
 	log        string
 	kubeconfig string
 	startup    time.Duration
 }
 
-// startServer runs the program until it is ready.
-func startServer(ctx context.Context, program, dir string) (*plane, error) {
-	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig"), ended: make(chan error, 1)}
+// startServer runs the program on this machine until it is ready. Hosts reach it
+// by another name.
+func startServer(ctx context.Context, program, dir string, on *netns.Machine, name string) (*plane, error) {
+	s := &plane{log: filepath.Join(dir, "server.log"), kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()                                                               //nolint:errcheck // the process writes, not we
-	s.process = exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0") //nolint:gosec,noctx // G204: what we have built; it is stopped gently
-	s.process.Stdout, s.process.Stderr = log, log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it when we are done
-	watch := clock.RealClock{}                                  // for a figure to print, and patience
+	defer log.Close()                                                                           //nolint:errcheck // the process writes, not we
+	cmd := exec.Command(program, "--data-dir", dir, "--listen", "127.0.0.1:0", "--names", name) //nolint:gosec,noctx // G204: what we have built; it is stopped gently
+	cmd.Stdout, cmd.Stderr = log, log
+	watch := clock.RealClock{} // for a figure to print, and patience
 	began := watch.Now()
-	if err := s.process.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the server: %w", err)
+	if s.process, err = on.Start(cmd); err != nil {
+		return nil, err
 	}
-	go func() { s.ended <- s.process.Wait() }()
 	if err := s.untilReady(ctx); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return nil, errors.Join(err, stop(s.process))
 	}
 	s.startup = watch.Since(began)
 	return s, nil
 }
 
 func (s *plane) untilReady(ctx context.Context) error {
-	return wait.PollUntilContextTimeout(ctx, poll, patience, true, func(ctx context.Context) (bool, error) {
+	// Each time is a new connection, for which a server that starts has no time.
+	return wait.PollUntilContextTimeout(ctx, 10*poll, patience, true, func(ctx context.Context) (bool, error) {
 		select {
-		case err := <-s.ended:
-			s.ended <- err
+		case <-s.process.Ended():
 			text, _ := os.ReadFile(s.log)
-			return false, fmt.Errorf("the server ended: %w\n%s", err, text)
+			return false, fmt.Errorf("the server ended: %w\n%s", s.process.Wait(), text)
 		default:
 		}
 		if s.Server == nil {
@@ -88,16 +89,16 @@ func (s *plane) untilReady(ctx context.Context) error {
 	})
 }
 
-// stop asks the server to end, and waits for it.
-func (s *plane) stop() error {
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return nil //nolint:nilerr // it has ended before
+// stop asks a program to end, and waits for it.
+func stop(p *netns.Process) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	select {
-	case err := <-s.ended:
-		return err
+	case <-p.Ended():
+		return p.Wait()
 	case <-clock.RealClock{}.After(patience):
-		return errors.Join(errors.New("the server does not end"), s.process.Process.Kill())
+		return errors.Join(errors.New("it does not end"), p.Signal(syscall.SIGKILL))
 	}
 }
 
@@ -113,6 +114,20 @@ func (s *plane) apply(ctx context.Context, o *unstructured.Unstructured) error {
 
 func (s *plane) remove(ctx context.Context, resources, name string) error {
 	return s.Objects(resource(resources)).Delete(ctx, name, metav1.DeleteOptions{})
+}
+
+func (s *plane) patch(ctx context.Context, resources, name, merge string) error {
+	_, err := s.Objects(resource(resources)).Patch(ctx, name, types.MergePatchType, []byte(merge), metav1.PatchOptions{FieldManager: owner})
+	return s.Explain(err)
+}
+
+// list reads a list of objects into one of ours.
+func (s *plane) list(ctx context.Context, resources string, into any) error {
+	list, err := s.Objects(resource(resources)).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return s.Explain(err)
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(list.UnstructuredContent(), into)
 }
 
 // until reads an object into one of ours until it is as wanted.

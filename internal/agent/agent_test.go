@@ -439,6 +439,7 @@ func TestKilled(t *testing.T) {
 		if open != 1 {
 			t.Errorf("%s: %d of the two versions' ports are open", when, open)
 		}
+		node1.wantWhole(when)
 	}
 	killed := 0
 	for i := range *kills {
@@ -478,7 +479,7 @@ func TestKilled(t *testing.T) {
 func TestSelftest(t *testing.T) {
 	t.Parallel()
 	node1, _, _ := three(t)
-	if out := node1.must("selftest"); strings.Count(out, "ok ") != 6 {
+	if out := node1.must("selftest"); strings.Count(out, "ok ") != 7 {
 		t.Errorf("it said %s", out)
 	}
 	if s := node1.status(); len(s.Drift) > 0 {
@@ -561,41 +562,4 @@ func TestFullDisk(t *testing.T) {
 		node3.wantDropped(name, node1, 80)
 		node1.wantNoDrift(name)
 	}
-}
-
-// TestReboot loses the kernel's state in the middle of a trial: at boot the
-// version before it comes back.
-func TestReboot(t *testing.T) {
-	t.Parallel()
-	node1, node2, _ := three(t)
-	dir := t.TempDir()
-	write(t, dir, groupsText("other", 80))
-	node1.must(node1.flags(dir, "--once", "--confirm=never")...)
-	write(t, dir, groupsText("other", 81))
-	p := node1.start(node1.flags(dir, "--once", "--confirm=manual", "--confirm-timeout=1h")...)
-	node2.wantPasses("on trial", node1, 81)
-	p.stop(syscall.SIGKILL)
-	node1.flush()
-	node1.must("restore", "--state-dir", node1.state)
-	node2.wantPasses("rebooted", node1, 80)
-	node2.wantDropped("rebooted", node1, 81)
-	node1.wantNoDrift("rebooted")
-}
-
-// TestNeverStartedAgain kills the agent in a trial that cuts everybody off: the
-// kernel goes back alone.
-func TestNeverStartedAgain(t *testing.T) {
-	t.Parallel()
-	node1, node2, _ := three(t)
-	dir := t.TempDir()
-	write(t, dir, groupsText("other", 80))
-	node1.must(node1.flags(dir, "--once", "--confirm=never")...)
-	write(t, dir, groupsText("other", 81))
-	p := node1.start(node1.flags(dir, "--confirm=manual", "--confirm-timeout=3s")...)
-	node2.wantPasses("on trial", node1, 81)
-	p.stop(syscall.SIGKILL)
-	node2.wantPasses("nobody is there", node1, 80)
-	node2.wantDropped("nobody is there", node1, 81)
-	node1.must("restore", "--state-dir", node1.state)
-	node1.wantNoDrift("restored")
 }

@@ -107,9 +107,10 @@ func newRoot() *cobra.Command {
 	f.StringVar(&c.confirm, "confirm", string(ConfirmProbe), "what a change of rules needs to stay: never (nothing), probe (what was reached before is reached again), manual (ringfence-agent confirm)")
 	f.DurationVar(&c.Policy.Trial, "confirm-timeout", DefaultTrial, "how long a change may go unconfirmed before the kernel takes it back by itself")
 	f.StringSliceVar(&c.Policy.Force, "force", nil, "row of a flow to keep, such as AO-L3, that may be cut; may be repeated")
+	f.StringVar(&c.Metrics, "metrics-listen", "", "ADDRESS:PORT for Prometheus to scrape at /metrics, as plain HTTP for whoever reaches it, such as 127.0.0.1:9187; what is beyond this machine the host's groups must let in (default: none)")
 	root.PersistentFlags().StringVar(&c.StateDir, "state-dir", "/var/lib/ringfence-agent", "folder for what is enforced, to be enforced again at boot")
 	root.PersistentFlags().TextVar(&c.level, "log-level", c.level, "debug, info, warn or error")
-	root.AddCommand(c.newJoin(), c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), newSelftest())
+	root.AddCommand(c.newJoin(), c.newStatus(), c.newConfirm(), c.newOpen(), c.newResume(), c.newRestore(), c.newUninstall(), c.newFlows(), newSelftest())
 	return root
 }
 
@@ -183,7 +184,7 @@ func (c *command) source(ctx context.Context, log *slog.Logger) (source, *profil
 	if c.Manifests != "" {
 		return &folder{dir: c.Manifests, host: c.Host, tables: tables}, tables, nil
 	}
-	s, err := follow(ctx, statedir.Dir(c.StateDir), !c.once && !c.dryRun, log)
+	s, err := follow(ctx, statedir.Dir(c.StateDir), log)
 	return s, tables, err
 }
 
@@ -262,7 +263,7 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 		return err
 	}
 	var w strings.Builder
-	for _, l := range differences(saved, next) {
+	for _, l := range append(differences(saved, next), casualties(saved, next, tables, in.uplinks)...) {
 		fmt.Fprintf(&w, "# %s\n", l)
 	}
 	w.WriteString(next.version.Text(in.uplinks))
@@ -270,6 +271,30 @@ func (c *command) rehearse(cmd *cobra.Command) error {
 		return err
 	}
 	return next.cuts(c.Policy.Force)
+}
+
+// casualties says which flows a layout would cut.
+func casualties(saved *record, next *layout, tables *profiles.Tables, uplinks []string) []string {
+	var old *layout
+	var err error
+	if saved != nil {
+		old, err = lay(&saved.Order, tables.Exempt())
+	}
+	var o omen
+	if err == nil {
+		o, err = foresee(old, next, uplinks)
+	}
+	if err != nil {
+		return []string{fmt.Sprintf("which established flows would be cut cannot be told: %v", err)}
+	}
+	out := []string{fmt.Sprintf("%d established flows would be cut", o.flows)}
+	for _, f := range o.first {
+		out = append(out, "  "+f)
+	}
+	if more := o.flows - len(o.first); more > 0 {
+		out = append(out, fmt.Sprintf("  and %d more", more))
+	}
+	return out
 }
 
 // differences says what a layout changes.
@@ -320,7 +345,7 @@ func (c *command) newStatus() *cobra.Command {
 			}
 			switch format {
 			case "json":
-				return s.writeJSON(cmd.OutOrStdout())
+				return printJSON(cmd.OutOrStdout(), s)
 			case "text":
 				return s.write(cmd.OutOrStdout())
 			}
@@ -403,6 +428,9 @@ func open(k *apply.Kernel, span time.Duration, c clock.WithTicker) error {
 		if err := k.Trial(openName, span); err != nil {
 			return err
 		}
+		if err := k.PardonAll(); err != nil {
+			return err
+		}
 		look := c.NewTimer(2 * beat) //nolint:mnd // the agent has looked, too
 		<-look.C()
 		if s, err := k.State(); err != nil || s.Trial == openName {
@@ -473,7 +501,7 @@ func (c *command) newUninstall() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile), upstream.Forget(d.Dir), d.Unlock()); err != nil {
+			if err := errors.Join(d.Remove(enforcedFile, candidateFile, statusFile, seenFile, flowsFile), upstream.Forget(d.Dir), d.Unlock()); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "table inet ringfence and the state in %s are gone: everything passes\n", filepath.Clean(c.StateDir))

@@ -51,6 +51,11 @@ type host struct {
 	// current is what is confirmed, saved its record; nil before the first.
 	current *layout
 	saved   *record
+	// judged is what the flows that are there were last held against; nil if it
+	// is not known. Another one than current says that there may be some to cut.
+	judged *layout
+	// uncut is why those could not be cut; nil if nothing was in the way.
+	uncut error
 	// trial is what waits for a person; nil if nothing does.
 	trial *trial
 	// open says that the kernel lets everything pass for a time.

@@ -41,7 +41,7 @@ const settledTries = 2
 func hostStatus(n *news, f *facts, before *v1alpha1.HostStatus, now time.Time) *v1alpha1.HostStatus {
 	s := &v1alpha1.HostStatus{ObservedRoles: f.roles, RollbackReason: before.RollbackReason}
 	for _, a := range f.addresses {
-		s.Addresses = append(s.Addresses, v1alpha1.Address(a.String()))
+		s.Addresses = append(s.Addresses, a.String())
 	}
 	if n.saved != nil {
 		s.RulesetName = n.saved.Order.RulesetName

@@ -24,7 +24,7 @@ import (
 type joined struct {
 	client   *upstream.Client
 	feed     *upstream.Feed
-	reporter *upstream.Reporter // nil for a single look
+	reporter *upstream.Reporter // nil before the host was heard
 	clock    clock.PassiveClock
 	log      *slog.Logger
 	facts    facts
@@ -35,8 +35,8 @@ type joined struct {
 }
 
 // follow follows the control plane that a state folder belongs to, until the
-// context ends. Alive says that this is the host's agent, and no single look.
-func follow(ctx context.Context, dir statedir.Dir, alive bool, log *slog.Logger) (*joined, error) {
+// context ends.
+func follow(ctx context.Context, dir statedir.Dir, log *slog.Logger) (*joined, error) {
 	client, err := upstream.Open(dir, clock.RealClock{}, log)
 	if errors.Is(err, upstream.ErrNotJoined) {
 		return nil, inputError{fmt.Errorf("--manifests is missing, and %w by state folder %s: see ringfence-agent join --help", err, dir)}
@@ -44,12 +44,13 @@ func follow(ctx context.Context, dir statedir.Dir, alive bool, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	j := &joined{client: client, feed: client.Follow(ctx), clock: clock.RealClock{}, log: log}
-	if alive {
-		j.reporter = client.Report(ctx)
-		go client.KeepAlive(ctx)
-	}
-	return j, nil
+	return &joined{client: client, feed: client.Follow(ctx), clock: clock.RealClock{}, log: log}, nil
+}
+
+// live begins to be heard.
+func (j *joined) live(ctx context.Context) {
+	j.reporter = j.client.Report(ctx)
+	go j.client.KeepAlive(ctx)
 }
 
 func (j *joined) String() string { return "the control plane " + j.client.Server }
@@ -70,13 +71,20 @@ func (j *joined) read() (*intent, error) {
 func ordered(name string, a *upstream.Assignment) (*intent, error) {
 	o := Order{
 		Host: name, Ruleset: *a.Ruleset, RulesetName: a.RulesetName, Observe: assign.Observes(a.Host, a.Rollout),
-		Members: map[string][]netip.Addr{}, Serves: a.Here,
+		Members: map[string][]netip.Addr{}, Plane: a.Reached, Serves: a.Here,
+	}
+	for _, text := range a.Rollout.Spec.VPCCIDRBlocks {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("spec.vpcCIDRBlocks of the Rollout: %w", err)
+		}
+		o.Around = append(o.Around, cidr)
 	}
 	o.Ruleset.Keep = append(assign.Keep(a.Host, a.Rollout, a.Ruleset.Keep), keepPlane(a.Reached)...)
 	for _, text := range a.Host.Spec.Addresses {
-		addr, err := netip.ParseAddr(string(text))
+		addr, err := netip.ParseAddr(text)
 		if err != nil {
-			return nil, fmt.Errorf("Host %s: spec.addresses: %w", name, err)
+			return nil, fmt.Errorf("spec.addresses of host %s: %w", name, err)
 		}
 		o.Addresses = append(o.Addresses, addr)
 	}
@@ -98,7 +106,7 @@ func keepPlane(reached []netip.AddrPort) []v1alpha1.KeepFlow {
 	for _, at := range reached {
 		out = append(out, v1alpha1.KeepFlow{
 			Row: rowControlPlane, Direction: v1alpha1.DirectionEgress, Protocol: intstr.FromString("TCP"),
-			Ports: v1alpha1.PortRange(fmt.Sprintf("%d/%d", at.Port(), at.Port())),
+			Ports: fmt.Sprintf("%d/%d", at.Port(), at.Port()),
 			CIDRs: []v1alpha1.CIDR{netip.PrefixFrom(at.Addr(), at.Addr().BitLen()).String()},
 		})
 	}
@@ -108,10 +116,10 @@ func keepPlane(reached []netip.AddrPort) []v1alpha1.KeepFlow {
 // factsEvery is how often a host looks what runs on it.
 const factsEvery = 10 * time.Second
 
-// heard tells the control plane.
-func (j *joined) heard(n *news) {
+// heard tells the control plane, which hears from the host from then on.
+func (j *joined) heard(ctx context.Context, n *news) {
 	if j.reporter == nil {
-		return
+		j.live(ctx)
 	}
 	if n.saved != nil {
 		j.feed.Also(convert.RulesetGroups(&n.saved.Order.Ruleset))
@@ -189,3 +197,6 @@ func rolesOf(ports map[uint16]bool) []v1alpha1.HostRole {
 	}
 	return out
 }
+
+// flows implements flowSink.
+func (j *joined) flows(r *v1alpha1.FlowReport) { j.reporter.Flows(r) }

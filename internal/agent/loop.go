@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -27,6 +28,8 @@ type Config struct {
 	// Uplinks are interfaces to judge beside those that are found.
 	Uplinks []string
 	Policy  Policy
+	// Metrics is the address and port of the metrics; empty for none.
+	Metrics string
 }
 
 // An agent is a host with what it is told.
@@ -98,7 +101,11 @@ func (a *agent) loop(ctx context.Context, from source) error {
 		return err
 	}
 	f := &follower{agent: a, source: from}
+	if err := f.tell(ctx); err != nil {
+		return err
+	}
 	f.start(ctx)
+	defer f.traffic.save(a.host.disk)
 	ticker := a.host.clock.NewTicker(beat)
 	defer ticker.Stop()
 	for {
@@ -137,7 +144,12 @@ type follower struct {
 	drift             *driftReport
 	repairs           int
 	relinked          bool
-	told              *report
+	// bypassed are sentences about what passes without being judged.
+	bypassed []string
+	told     *report
+	// traffic is what is seen of packets, state what is told of the rest.
+	traffic *traffic
+	state   atomic.Pointer[standing]
 }
 
 // start recovers what was enforced; if it cannot, that is tried again.
@@ -167,6 +179,7 @@ func (f *follower) step(ctx context.Context) {
 		f.turn.read = false
 		f.reread(ctx)
 	}
+	around := f.turn.links && f.want != nil || f.turn.audit || f.turn.apply
 	if f.turn.links && f.want != nil {
 		f.turn.links = false
 		f.relink()
@@ -179,8 +192,13 @@ func (f *follower) step(ctx context.Context) {
 		f.turn.apply = false
 		f.reach(ctx)
 	}
+	if around {
+		f.lookAround()
+	}
 	f.report()
-	f.source.heard(f.news())
+	f.source.heard(ctx, f.news())
+	f.traffic.step(ctx, f.turn.beats, f.host)
+	f.publish()
 }
 
 // reread reads what is wanted.
@@ -226,6 +244,7 @@ func (f *follower) audit() {
 		f.applying = err
 	}
 	drift, err := f.host.check()
+	f.host.revoke() // what had to wait, or could not be done before
 	if err == nil {
 		err = f.host.auditUplinks()
 	}

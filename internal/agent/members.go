@@ -68,6 +68,7 @@ func (h *host) move(o *Order) error {
 	before := h.current.version
 	h.current, h.saved = &next, &r
 	h.log.Info("members changed", "addresses", len(changed), "elements", len(moves))
+	h.revoke()
 	if err := h.disk.promote(); err != nil || !leaves(before, next.version) { // megabytes, perhaps: written once
 		return err
 	}
@@ -98,7 +99,7 @@ func (h *host) save() error {
 // sameButMembers reports whether two orders with the same version differ in
 // nothing that is saved beside it.
 func sameButMembers(a, b *Order) bool {
-	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && slices.Equal(a.Serves, b.Serves) &&
+	return slices.Equal(a.Addresses, b.Addresses) && a.RulesetName == b.RulesetName && reflect.DeepEqual(a.passes(), b.passes()) &&
 		reflect.DeepEqual(a.Ruleset, b.Ruleset)
 }
 

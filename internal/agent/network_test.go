@@ -55,8 +55,8 @@ type node struct {
 	network *network
 }
 
-// newNetwork makes machines with these addresses in one /16. It skips the test
-// if it may not make namespaces.
+// newNetwork makes machines with these addresses in one /16 or, of IPv6, one
+// /64. It skips the test if it may not make namespaces.
 func newNetwork(t *testing.T, addresses map[string]string) *network {
 	t.Helper()
 	n := &network{t: t, nodes: map[string]*node{}}
@@ -64,7 +64,8 @@ func newNetwork(t *testing.T, addresses map[string]string) *network {
 	n.must(in(n.lan, func() error {
 		attributes := netlink.NewLinkAttrs()
 		attributes.Name = "br0"
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
+		// A bridge that snoops joins a group, and tells it in packets that nobody sent.
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes, MulticastSnooping: new(false)}); err != nil {
 			return err
 		}
 		return up("br0", "")
@@ -81,7 +82,7 @@ func newNetwork(t *testing.T, addresses map[string]string) *network {
 			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attributes, PeerName: "p" + name, PeerNamespace: netlink.NsFd(n.lan)}); err != nil {
 				return err
 			}
-			return up("eth0", text+"/16")
+			return up("eth0", text+map[bool]string{true: "/16", false: "/64"}[a.addr.Is4()])
 		}))
 		n.must(in(n.lan, func() error {
 			port, err := netlink.LinkByName("p" + name)
@@ -157,6 +158,7 @@ func up(name, address string) error {
 		if err != nil {
 			return err
 		}
+		a.Flags = unix.IFA_F_NODAD // nobody else has it, and we need it at once
 		if err := netlink.AddrAdd(l, a); err != nil {
 			return err
 		}
@@ -172,7 +174,8 @@ const (
 )
 
 // dials tries a TCP connection. One that is refused has gone there and back,
-// so it counts: no test needs a listener for each port.
+// so it counts: no test needs a listener for each port. One that a firewall
+// rejects has not.
 func (a *node) dials(to netip.Addr, port uint16, patience time.Duration) bool {
 	a.t.Helper()
 	err := in(a.ns, func() error {
@@ -185,7 +188,7 @@ func (a *node) dials(to netip.Addr, port uint16, patience time.Duration) bool {
 	if err == nil || errors.Is(err, unix.ECONNREFUSED) {
 		return true
 	}
-	if e, ok := errors.AsType[net.Error](err); !ok || !e.Timeout() {
+	if e, ok := errors.AsType[net.Error](err); !errors.Is(err, unix.EHOSTUNREACH) && (!ok || !e.Timeout()) {
 		a.t.Fatalf("%s to %s:%d: %v", a.name, to, port, err)
 	}
 	return false

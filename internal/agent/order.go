@@ -24,9 +24,13 @@ type Order struct {
 	Ruleset v1alpha1.RulesetSpec `json:"ruleset"`
 	// RulesetName is its name in the control plane; empty if it has none.
 	RulesetName string `json:"rulesetName,omitempty"`
-	// Serves are the ports on which the control plane is on this host. Somebody
-	// must be able to reach them: a host that is to join wears nothing yet.
-	Serves []uint16 `json:"serves,omitempty"`
+	// Plane is where the control plane is: this passes, whatever the rules say,
+	// since they came from there.
+	Plane []netip.AddrPort `json:"plane,omitempty"`
+	// Serves are the ports on which the control plane is on this host, and Around
+	// from where it is reached: a host that is to join wears nothing yet.
+	Serves []uint16       `json:"serves,omitempty"`
+	Around []netip.Prefix `json:"around,omitempty"`
 	// Observe counts what would be dropped, and lets it pass.
 	Observe bool `json:"observe,omitempty"`
 	// Members are the addresses of each group that the rules name, or that has
@@ -134,6 +138,7 @@ type layout struct {
 // lay lays an order out. The same order gives the same names, whoever lays it
 // out and whenever.
 func lay(o *Order, exempt []rules.Exempt) (*layout, error) {
+	exempt = slices.Concat(exempt, o.passes())
 	l := &layout{order: o, exempt: exempt}
 	var err error
 	if l.rules, err = convert.ReadRuleset(&o.Ruleset); err != nil {
@@ -209,20 +214,10 @@ func (l *layout) cuts(forced []string) error {
 		return err
 	}
 	needs = slices.DeleteFunc(needs, func(n rules.Need) bool { return slices.Contains(forced, n.ID) })
-	serves := l.order.Serves
-	if slices.Contains(forced, rowControlPlane) {
-		serves = nil
-	}
-	if len(needs)+len(serves) == 0 {
+	if len(needs) == 0 {
 		return nil
 	}
-	world := &rules.World{Members: l.members}
-	for _, e := range l.exempt {
-		if !e.HopLimit255 {
-			world.Exempt = append(world.Exempt, e)
-		}
-	}
-	policy, err := rules.NewWorkspace(world, nft.MaxEdges).Compile(l.rules)
+	policy, err := l.policy(&l.members)
 	if err != nil {
 		return err
 	}
@@ -230,10 +225,10 @@ func (l *layout) cuts(forced []string) error {
 	if err != nil {
 		return err
 	}
-	lines, rows, err := l.shut(serves)
-	if err != nil || len(missing)+len(lines) == 0 {
-		return err
+	if len(missing) == 0 {
+		return nil
 	}
+	var lines, rows []string
 	for i := range missing {
 		m := &missing[i]
 		lines = append(lines, fmt.Sprintf("row %s: %s %s %s, peer %s: dropped by %s", m.Need.ID, m.Need.Direction, m.Need.Protocol, m.Need.Ports, m.Need.Peer, m.Verdict.By()))
@@ -247,41 +242,22 @@ func (l *layout) cuts(forced []string) error {
 // agent's own.
 const rowControlPlane = "control-plane"
 
-// shut says on which of the ports that this host serves nobody reaches it. What
-// is exempt does not count: that is the host itself, among others.
-func (l *layout) shut(serves []uint16) (lines, rows []string, err error) {
-	if len(serves) == 0 {
-		return nil, nil, nil
+// passes is what passes on this host alone, before any rule.
+func (o *Order) passes() []rules.Exempt {
+	var out []rules.Exempt
+	pass := func(port uint16, with netip.Prefix, why string) {
+		out = append(out, rules.Exempt{
+			Name: rowControlPlane, Protocol: rules.TCP, Ports: rules.PortRange{First: port, Last: port},
+			Peer: rules.CIDR{Prefix: with, Text: with.String()}, Why: why,
+		})
 	}
-	ws := rules.NewWorkspace(&rules.World{Members: l.members}, nft.MaxEdges)
-	policy, err := ws.Compile(l.rules)
-	if err != nil {
-		return nil, nil, err
+	for _, at := range o.Plane {
+		pass(at.Port(), netip.PrefixFrom(at.Addr(), at.Addr().BitLen()), "a host that has lost its control plane cannot be told otherwise")
 	}
-	for _, port := range serves {
-		reached, err := reachable(ws, policy.Accepts(rules.Ingress), port)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !reached {
-			lines = append(lines, fmt.Sprintf("row %s: ingress TCP %d: the control plane is on this host, and nobody could reach it, nor join it", rowControlPlane, port))
-			rows = append(rows, "--force "+rowControlPlane)
+	for _, port := range o.Serves {
+		for _, cidr := range o.Around {
+			pass(port, cidr, "a host that is to join wears no group yet")
 		}
 	}
-	return lines, rows, nil
-}
-
-// reachable reports whether some peer reaches a TCP port.
-func reachable(ws *rules.Workspace, accepted rules.Set, port uint16) (bool, error) {
-	for _, all := range []string{"0.0.0.0/0", "::/0"} {
-		peer, err := rules.ParseCIDR(all)
-		if err != nil {
-			return false, err
-		}
-		n := rules.Need{Direction: rules.Ingress, Protocol: rules.TCP, Ports: rules.PortRange{First: port, Last: port}, Peer: peer}
-		if _, ok, err := ws.Meets(accepted, &n, nil); err != nil || ok {
-			return ok, err
-		}
-	}
-	return false, nil
+	return out
 }

@@ -35,9 +35,11 @@ const (
 	maxProbes = 32
 )
 
-// probes lists what the host of an order can try: its default routers, its DNS
-// servers, and the TCP connections that it may not lose.
-func probes(o *Order) ([]probe, error) {
+// probes lists what the host can try: its default routers, its DNS servers, and
+// the TCP connections that it may not lose by any of the orders, which are the
+// one in force and the one to come: who forgets the API server has forgotten to
+// keep it, too.
+func probes(orders ...*Order) ([]probe, error) {
 	gates, err := gatherGateways()
 	if err != nil {
 		return nil, err
@@ -51,23 +53,36 @@ func probes(o *Order) ([]probe, error) {
 	for _, s := range nameservers("/etc/resolv.conf") {
 		out = append(out, probe{"DNS server " + s, func(ctx context.Context) error { return resolve(ctx, s) }})
 	}
-	needs, err := convert.KeepNeeds(o.Ruleset.Keep)
-	if err != nil {
-		return nil, err
-	}
 	targets := map[string]bool{}
-	for _, n := range needs {
-		peer, ok := n.Peer.(rules.CIDR)
-		if n.Direction != rules.Egress || n.Protocol != rules.TCP || !ok || !peer.Prefix.IsSingleIP() {
-			continue
+	for _, o := range orders {
+		needs, err := convert.KeepNeeds(o.Ruleset.Keep)
+		if err != nil {
+			return nil, err
 		}
-		at := netip.AddrPortFrom(peer.Prefix.Addr(), n.Ports.First).String()
-		if !targets[at] && len(targets) < maxProbes {
-			targets[at] = true
-			out = append(out, probe{fmt.Sprintf("%s (row %s)", at, n.ID), func(ctx context.Context) error { return dial(ctx, at) }})
+		for i := range needs {
+			for _, at := range endpoints(&needs[i]) {
+				if !targets[at] && len(targets) < maxProbes {
+					targets[at] = true
+					out = append(out, probe{fmt.Sprintf("%s (row %s)", at, needs[i].ID), func(ctx context.Context) error { return dial(ctx, at) }})
+				}
+			}
 		}
 	}
 	return out, nil
+}
+
+// endpoints are what can be dialled of a flow to keep: the first port of a range
+// and the last, for one may be open without the other.
+func endpoints(n *rules.Need) []string {
+	peer, ok := n.Peer.(rules.CIDR)
+	if n.Direction != rules.Egress || n.Protocol != rules.TCP || !ok || !peer.Prefix.IsSingleIP() {
+		return nil
+	}
+	out := []string{netip.AddrPortFrom(peer.Prefix.Addr(), n.Ports.First).String()}
+	if n.Ports.Last != n.Ports.First {
+		out = append(out, netip.AddrPortFrom(peer.Prefix.Addr(), n.Ports.Last).String())
+	}
+	return out
 }
 
 // run tries all probes at once; the errors are in their order.
@@ -149,7 +164,11 @@ func nameservers(file string) []string {
 // probed confirms a version that was built if what could be reached before can
 // be reached by it.
 func (h *host) probed(ctx context.Context, next *layout, r *record) error {
-	list, err := probes(next.order)
+	orders := []*Order{next.order}
+	if h.current != nil {
+		orders = append(orders, h.current.order)
+	}
+	list, err := probes(orders...)
 	if err != nil {
 		return err
 	}

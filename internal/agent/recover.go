@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 
 	"ringfence.dev/ringfence/internal/nft"
@@ -36,18 +37,34 @@ func (h *host) recover() error {
 		}
 		if done {
 			h.log.Info("a change was left behind after it was confirmed: it stays", "version", candidate.Version)
-			if err := h.disk.promote(); err != nil {
-				return err
-			}
-			enforced = candidate
-		} else if err := h.disk.Remove(candidateFile); err != nil {
+			return h.finish(enforced, candidate, state)
+		}
+		h.log.Warn("a change was left behind before it was confirmed: it is taken back", "version", candidate.Version)
+		if err := h.disk.Remove(candidateFile); err != nil {
 			return err
 		}
 	}
 	if enforced == nil {
 		return nil // what the kernel may have stays until something better is known
 	}
-	return h.adopt(enforced, state)
+	err = h.adopt(enforced, state)
+	h.judged = h.current
+	return err
+}
+
+// finish adopts a change that was confirmed, and does what comes after that;
+// before is nil if nothing was enforced.
+func (h *host) finish(before, candidate *record, state apply.State) error {
+	err := h.adopt(candidate, state)
+	if before != nil {
+		old, wrong := lay(&before.Order, h.exempt)
+		if wrong != nil { // it cannot be told what to cut: nothing is
+			old, err = h.current, errors.Join(err, fmt.Errorf("cannot lay out what was enforced before: %w", wrong))
+		}
+		h.judged = old
+	}
+	h.revoke()
+	return errors.Join(err, h.disk.promote())
 }
 
 // finished reports whether the kernel has what a candidate is.

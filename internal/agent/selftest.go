@@ -117,6 +117,7 @@ func (t *tester) all(out io.Writer) error {
 		{"a transaction that is refused changes nothing", t.refused},
 		{"a trial is in force, and ends by itself", t.trial},
 		{"leaves count, over a swap too", t.counted},
+		{"a flow that was cut does not begin anew, and others do", t.cut},
 		{"nothing drifts", t.unchanged},
 	} {
 		if err := s.try(); err != nil {
@@ -136,6 +137,11 @@ func (t *tester) passes() (bool, error) {
 		return false, fmt.Errorf("cannot send: %w", err)
 	}
 	defer func() { _ = from.Close() }()
+	return t.arrives(from)
+}
+
+// arrives reports whether a packet of a socket comes in.
+func (t *tester) arrives(from net.Conn) (bool, error) {
 	text := from.LocalAddr().String()
 	if _, err := io.WriteString(from, text); err != nil && !errors.Is(err, unix.EPERM) {
 		return false, fmt.Errorf("cannot send: %w", err)
@@ -257,6 +263,33 @@ func (t *tester) counted() error {
 	}
 	if more != 2 { //nolint:mnd // one for each direction
 		return fmt.Errorf("%d leaves counted a packet that left and came in: want 2", more)
+	}
+	return nil
+}
+
+// cut cuts a flow that the rules let in, and lets it begin anew.
+func (t *tester) cut() error {
+	from, err := net.DialUDP("udp4", nil, t.socket.LocalAddr().(*net.UDPAddr)) //nolint:forcetypeassert // of a UDP socket
+	if err != nil {
+		return fmt.Errorf("cannot send: %w", err)
+	}
+	defer func() { _ = from.Close() }()
+	peer, own := from.LocalAddr().(*net.UDPAddr), t.socket.LocalAddr().(*net.UDPAddr) //nolint:forcetypeassert // of UDP sockets
+	flow := []apply.Revoked{{Direction: rules.Ingress, Protocol: rules.UDP, Peer: peer.AddrPort(), Own: own.AddrPort()}}
+	if err := t.kernel.Revoke(flow); err != nil {
+		return err
+	}
+	if got, err := t.arrives(from); err != nil || got {
+		return errors.Join(err, fmt.Errorf("it was cut, and passes: %t", got))
+	}
+	if err := t.wantPasses(); err != nil {
+		return err
+	}
+	if err := t.kernel.Pardon(flow); err != nil {
+		return err
+	}
+	if got, err := t.arrives(from); err != nil || !got {
+		return errors.Join(err, fmt.Errorf("it may pass again, and passes: %t", got))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -22,8 +23,9 @@ type source interface {
 	told() <-chan struct{}
 	// look looks, every so many beats, whether read may return something else.
 	look() bool
-	// heard tells the source what the host does with it.
-	heard(n *news)
+	// heard tells the source what a host does that follows it until the context
+	// ends. A source that is only read once is never told.
+	heard(ctx context.Context, n *news)
 }
 
 // A folder is a source of manifests. It is read again once its files are others,
@@ -81,7 +83,7 @@ func (s *folder) glimpse() string {
 	return w.String()
 }
 
-func (*folder) heard(*news) {}
+func (*folder) heard(context.Context, *news) {}
 
 // aim reads what a source says, and finds the uplinks for it.
 func (c *Config) aim(s source) (*intent, error) {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
@@ -20,6 +19,8 @@ type report struct {
 	// Reading and Applying are what is wrong; empty if nothing is.
 	Reading  string `json:"reading,omitempty"`
 	Applying string `json:"applying,omitempty"`
+	// Bypassed is what passes without being judged.
+	Bypassed []string `json:"bypassed,omitempty"`
 	// Drift is the last that was found; nil if none was.
 	Drift *driftReport `json:"drift,omitempty"`
 }
@@ -40,7 +41,7 @@ func text(err error) string {
 
 // report writes the report, if it says something new.
 func (f *follower) report() {
-	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.drift}
+	r := &report{f.pid, f.source.String(), text(f.reading), text(f.applying), f.bypassed, f.drift}
 	if reflect.DeepEqual(r, f.told) {
 		return
 	}
@@ -100,10 +101,26 @@ func gatherStatus(d disk) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	var w Traffic
+	if _, err := d.load(seenFile, &w); err != nil {
+		return nil, err
+	}
+	if s.Running {
+		s.problem(w.Problem)
+	}
+	if !s.Running {
+		candidate, err := d.read(candidateFile)
+		if err != nil {
+			return nil, err
+		}
+		if candidate != nil {
+			s.problem("the agent ended in the middle of a change to version " + candidate.Version + ": unless it was confirmed, the kernel goes back by itself, and the next start takes the change back")
+		}
+	}
 	const attempts = 3 // somebody may change the table between two questions
 	for range attempts {
 		asked := *s
-		if err = asked.kernel(saved); err == nil {
+		if err = asked.kernel(saved, w.Hits); err == nil {
 			return &asked, nil
 		}
 	}
@@ -117,7 +134,7 @@ func (s *Status) problem(what string) {
 }
 
 // kernel fills in what is enforced, and how the kernel differs.
-func (s *Status) kernel(saved *record) error {
+func (s *Status) kernel(saved *record, hits map[string]time.Time) error {
 	k, err := apply.Open()
 	if err != nil {
 		return err
@@ -158,8 +175,13 @@ func (s *Status) kernel(saved *record) error {
 	if s.Uplinks, err = readUplinks(); err != nil {
 		return err
 	}
+	around, err := gatherBypassed(k, s.Uplinks)
+	if err != nil {
+		return err
+	}
+	s.Problems = append(s.Problems, around...)
 	tallies, err := k.Tallies()
-	s.Rules = l.counts(tallies)
+	s.Rules = l.counts(tallies, hits)
 	return err
 }
 
@@ -206,12 +228,6 @@ func (s *Status) write(out io.Writer) error {
 	return err
 }
 
-func (s *Status) writeJSON(out io.Writer) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(s)
-}
-
 // A RuleCount is what a rule has decided since it first came into the kernel.
 type RuleCount struct {
 	// By is the rule, as verdicts name it, or "default".
@@ -220,4 +236,7 @@ type RuleCount struct {
 	Action    string `json:"action"`
 	Packets   uint64 `json:"packets"`
 	Bytes     uint64 `json:"bytes"`
+	// LastHit is when it last decided, to the minute where only the counter
+	// tells; nil if no agent was there to see it.
+	LastHit *time.Time `json:"lastHit,omitempty"`
 }

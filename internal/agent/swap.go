@@ -32,6 +32,9 @@ func (h *host) swap(ctx context.Context, next *layout, r *record) error {
 	if err := h.kernel.Build(next.version, r.Uplinks); err != nil {
 		return h.back(err)
 	}
+	if h.current == nil {
+		h.warn(next, r.Uplinks)
+	}
 	switch h.policy.Confirm {
 	case ConfirmNever:
 		if err := h.kernel.Confirm(next.version.Name); err != nil {
@@ -64,6 +67,7 @@ func (h *host) settle(next *layout, r *record) error {
 	h.trial = nil
 	r.Since = h.clock.Now()
 	h.current, h.saved = next, r
+	h.revoke() // before the disk forgets what was in force
 	if err := h.save(); err != nil {
 		return err
 	}
@@ -106,6 +110,7 @@ func (h *host) undo() error {
 	case state == apply.State{}:
 		err = h.kernel.Uninstall()
 	}
+	h.revoke() // members may have left during the trial
 	return errors.Join(err, h.disk.Remove(candidateFile))
 }
 

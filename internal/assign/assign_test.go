@@ -25,7 +25,7 @@ func rollout(text string) v1alpha1.Rollout {
 	r.Spec.SecurityGroupNames = strings.Split(groups, ",")
 	r.Name = convert.RolloutName(r.Spec.SecurityGroupNames)
 	if pools != "" {
-		for _, name := range strings.Split(pools, ",") {
+		for name := range strings.SplitSeq(pools, ",") {
 			r.Spec.NodePools = append(r.Spec.NodePools, v1alpha1.RolloutNodePool{Name: name})
 		}
 	}
@@ -186,7 +186,9 @@ func TestOfThePool(t *testing.T) {
 		{Name: "p", ClusterName: "shop", Enforcement: v1alpha1.EnforcementObserve}, {Name: "q", ClusterName: "bank"},
 	}}}
 	flows := []v1alpha1.KeepFlow{
-		{Row: "all"}, {Row: "shop", ClusterName: "shop"}, {Row: "bank", ClusterName: "bank"},
+		{Row: "all"},
+		{Row: "shop", ClusterName: "shop"},
+		{Row: "bank", ClusterName: "bank"},
 		{Row: "shop-etcd", ClusterName: "shop", Roles: []v1alpha1.HostRole{v1alpha1.RoleEtcd, v1alpha1.RoleAPIServer}},
 	}
 	etcd := host("p")

@@ -254,26 +254,14 @@ func (j *judge) expand(q *question) error {
 }
 
 func (j *judge) findMissing(q *question) error {
-	missing, err := q.policy.Cover(q.needs, j.inv.PrefixLists)
+	missing, err := j.lacking(q)
 	if err != nil {
 		return err
 	}
 	for i := range missing {
 		m := &missing[i]
-		if met, err := j.metByAddress(q, m); err != nil {
-			return err
-		} else if met {
-			continue
-		}
-		it := newItem(q, m.Need.Direction)
-		it.ID, it.Severity, it.Component, it.Source = m.Need.ID, rules.High, m.Need.Component, m.Need.Source
-		it.Protocol, it.Ports, it.Peer = m.Need.Protocol.String(), m.Need.Ports.String(), m.Need.Peer.String()
-		it.Example = q.packet(&m.Example, &m.Need)
-		it.Why = m.Need.Why + "; " + decided(&m.Verdict)
+		it := q.missingItem(m)
 		if m.OnlyUnknown {
-			it.ID = rules.UnknownMembers
-			it.Why = fmt.Sprintf("no file lists the members of group %s, so nobody can tell whether rules by address let them in: add the output of DescribeNetworkInterfaces --SecurityGroupId %s (needed: %s)",
-				m.Need.Peer, m.Need.Peer, m.Need.Why)
 			j.findings.add(it)
 			continue
 		}
@@ -286,6 +274,40 @@ func (j *judge) findMissing(q *question) error {
 		j.missing.add(it)
 	}
 	return nil
+}
+
+// lacking returns the needs of a set that its rules do not meet.
+func (j *judge) lacking(q *question) ([]rules.Missing, error) {
+	all, err := q.policy.Cover(q.needs, j.inv.PrefixLists)
+	if err != nil {
+		return nil, err
+	}
+	var out []rules.Missing
+	for i := range all {
+		met, err := j.metByAddress(q, &all[i])
+		if err != nil {
+			return nil, err
+		}
+		if !met {
+			out = append(out, all[i])
+		}
+	}
+	return out, nil
+}
+
+// missingItem tells of a need that is not met, or cannot be shown to be.
+func (q *question) missingItem(m *rules.Missing) Item {
+	it := newItem(q, m.Need.Direction)
+	it.ID, it.Severity, it.Component, it.Source = m.Need.ID, rules.High, m.Need.Component, m.Need.Source
+	it.Protocol, it.Ports, it.Peer = m.Need.Protocol.String(), m.Need.Ports.String(), m.Need.Peer.String()
+	it.Example = q.packet(&m.Example, &m.Need)
+	it.Why = m.Need.Why + "; " + decided(&m.Verdict)
+	if m.OnlyUnknown {
+		it.ID = rules.UnknownMembers
+		it.Why = fmt.Sprintf("no file lists the members of group %s, so nobody can tell whether rules by address let them in: add the output of DescribeNetworkInterfaces --SecurityGroupId %s (needed: %s)",
+			m.Need.Peer, m.Need.Peer, m.Need.Why)
+	}
+	return it
 }
 
 // metByAddress reports whether rules about addresses meet a need that is about

@@ -6,6 +6,9 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
+// ordinaryPort is a source port as clients have it.
+const ordinaryPort = 40000
+
 // packet turns an example into one that a reader can picture: an address that
 // some interface really has, or an ordinary one of the same range, instead of
 // the first of the range. The verdict must stay the same, and so must whether
@@ -24,7 +27,7 @@ func (q *question) packet(f *rules.Flow, need *rules.Need) *rules.Flow {
 	if f.Protocol == 0 { // the first of all: nobody sends it
 		for _, port := range []uint16{443, 80, 22, 3306, 8080} {
 			known := best
-			known.Protocol, known.Port, known.HasSourcePort, known.SourcePort = rules.TCP, port, true, 40000
+			known.Protocol, known.Port, known.HasSourcePort, known.SourcePort = rules.TCP, port, true, ordinaryPort
 			if try(known) {
 				break
 			}
@@ -56,7 +59,7 @@ func (q *question) packet(f *rules.Flow, need *rules.Need) *rules.Flow {
 func sourcePort(q *question, f rules.Flow, want rules.Verdict) uint16 {
 	unknown, ordinary := f, f
 	unknown.HasSourcePort, unknown.SourcePort = false, 0
-	ordinary.HasSourcePort, ordinary.SourcePort = true, 40000
+	ordinary.HasSourcePort, ordinary.SourcePort = true, ordinaryPort
 	switch want {
 	case q.policy.Verdict(&ordinary):
 		if q.policy.Verdict(&unknown) == want {

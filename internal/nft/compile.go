@@ -111,30 +111,6 @@ func (in *Input) fingerprint() string {
 	return hex.EncodeToString(sum[:5])
 }
 
-// baseChains returns the two base chains, named by their content, after the
-// chain that both ask about related packets.
-func (c *Compiler) baseChains() []Node {
-	related := Node{Rules: []Rule{AcceptProtocol{uint8(rules.ICMP)}, AcceptProtocol{uint8(rules.ICMPv6)}}}
-	related.Name = "related_" + related.hash()
-	out := []Node{related}
-	for _, d := range sides {
-		n := Node{Hook: &Hook{"prerouting", -160}}
-		if d == rules.Egress {
-			n.Hook = &Hook{"postrouting", 150}
-		}
-		n.Rules = []Rule{AcceptForeign{d == rules.Egress}, AcceptEstablished{}, JumpRelated{related.Name}}
-		for _, e := range c.in.Exempt {
-			if e.HopLimit255 {
-				n.Rules = append(n.Rules, AcceptLinkLocal{e.FirstType, e.LastType})
-			}
-		}
-		n.Rules = append(n.Rules, Goto{Policy(d)})
-		n.Name = "base_" + short[d] + "_" + n.hash()
-		out = append(out, n)
-	}
-	return out
-}
-
 // hash is that of everything in n but its name.
 func (n *Node) hash() string {
 	var w strings.Builder
@@ -226,7 +202,7 @@ func (n *Node) targets() []string {
 			out = append(out, r.Chain)
 		case GotoFamily:
 			out = append(out, r.Chain)
-		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptProtocol, JumpRelated, Count, CountAccept, Drop, Log, Lookup:
+		case Accept, AcceptEstablished, AcceptForeign, AcceptLinkLocal, AcceptProtocol, JumpRelated, GotoUntracked, GotoRevoked, RenewRevoked, Count, CountAccept, Drop, Log, Lookup:
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"ringfence.dev/ringfence/rules"
 )
@@ -50,10 +51,16 @@ func ending(a rules.Action, observed bool) string {
 	case a == rules.Accept:
 		return "accept"
 	case observed:
-		return "would"
+		return endWould
 	}
-	return "drop"
+	return endDrop
 }
+
+// How the names of leaves end that deny.
+const (
+	endDrop  = "drop"
+	endWould = "would"
+)
 
 // leaf returns the chain that ends the judgement, and makes it if it is new.
 func (c *Compiler) leaf(d rules.Direction, v rules.Verdict) string {
@@ -68,7 +75,12 @@ func (c *Compiler) leaf(d rules.Direction, v rules.Verdict) string {
 // unreadable returns the chain for packets that lack the field that decides:
 // cut off, or with headers that the kernel cannot follow. They are dropped.
 func (c *Compiler) unreadable(d rules.Direction) string {
-	return c.end(fmt.Sprintf("unreadable_%s_%s", short[d], ending(rules.Drop, c.in.Observe)), rules.Drop, "unreadable")
+	return c.end(Unreadable(d, c.in.Observe), rules.Drop, "unreadable")
+}
+
+// Unreadable names the leaf of packets that lack the field that decides.
+func Unreadable(d rules.Direction, observed bool) string {
+	return fmt.Sprintf("unreadable_%s_%s", short[d], ending(rules.Drop, observed))
 }
 
 func (c *Compiler) end(name string, a rules.Action, what string) string {
@@ -80,9 +92,9 @@ func (c *Compiler) end(name string, a rules.Action, what string) string {
 	case a == rules.Accept:
 		n.Rules = []Rule{CountAccept{name}}
 	case c.in.Observe:
-		n.Rules = []Rule{Count{name}, Log{prefix("ringfence would drop", name, what)}, Accept{}}
+		n.Rules = []Rule{Count{name}, Log{prefix(verbWould, name, what)}, Accept{}}
 	default:
-		n.Rules = []Rule{Count{name}, Log{prefix("ringfence drop", name, what)}, Drop{}}
+		n.Rules = []Rule{Count{name}, Log{prefix(verbDrop, name, what)}, Drop{}}
 	}
 	c.leaves[name] = n
 	return name
@@ -92,4 +104,51 @@ func (c *Compiler) end(name string, a rules.Action, what string) string {
 func prefix(verb, leaf, what string) string {
 	text := fmt.Sprintf("%s %s %s", verb, leaf, what)
 	return text[:min(len(text), maxPrefix)]
+}
+
+// What a log prefix begins with.
+const (
+	verbDrop  = "ringfence drop"
+	verbWould = "ringfence would drop"
+)
+
+// A Denial is what the log says of a packet beside the packet itself.
+type Denial struct {
+	// Leaf is the chain that ended the judgement.
+	Leaf      string
+	Direction rules.Direction
+	// Observed says that the packet passed: it would have been dropped.
+	Observed bool
+}
+
+// ReadPrefix reads the prefix of a log message; false if no leaf of ours wrote it.
+func ReadPrefix(text string) (Denial, bool) {
+	var d Denial
+	rest, ok := strings.CutPrefix(text, verbDrop+" ")
+	if !ok {
+		rest, d.Observed = strings.CutPrefix(text, verbWould+" ")
+	}
+	d.Leaf, _, _ = strings.Cut(rest, " ")
+	if !ok && !d.Observed || !Denies(d.Leaf) || strings.HasSuffix(d.Leaf, "_"+endWould) != d.Observed {
+		return Denial{}, false
+	}
+	kind, _ := cutLast(d.Leaf)
+	_, side := cutLast(kind)
+	for _, d.Direction = range sides {
+		if short[d.Direction] == side {
+			return d, true
+		}
+	}
+	return Denial{}, false
+}
+
+// Denies reports whether a leaf drops packets, or would.
+func Denies(leaf string) bool {
+	_, end := cutLast(leaf)
+	return end == endDrop || end == endWould
+}
+
+func cutLast(name string) (before, after string) {
+	i := strings.LastIndexByte(name, '_')
+	return name[:max(i, 0)], name[i+1:]
 }

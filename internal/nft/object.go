@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ringfence.dev/ringfence/rules"
 	"ringfence.dev/ringfence/rules/flowset"
 )
 
@@ -22,7 +23,26 @@ const (
 	LogSnap = 64
 	// LogRate and LogBurst limit log messages, in packets a second and packets.
 	LogRate, LogBurst = 100, 50
+	// RevokedTime is how many seconds after its last packet a flow that was cut
+	// may begin anew: longer than any stack sends again what nobody answers.
+	RevokedTime = 15 * 60
+	// MaxRevoked is how many flows of a family are remembered as cut. The kernel
+	// keeps some 16 bytes for each from the beginning.
+	MaxRevoked = 65_535
 )
+
+// RevokedSet names the set of the flows of a family that were cut: protocol,
+// peer's address, peer's port, own address, own port.
+func RevokedSet(s flowset.Space) string { return "revoked" + families[s] }
+
+// writeRevoked prints the two sets of flows that were cut, empty.
+func writeRevoked(w *strings.Builder) {
+	for _, s := range Spaces {
+		addr := keys[peerKey(rules.Ingress, s)].datatype
+		fmt.Fprintf(w, "\tset %s {\n\t\ttype inet_proto . %s . inet_service . %s . inet_service\n\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %dm\n\t}\n",
+			RevokedSet(s), addr, addr, MaxRevoked, RevokedTime/60)
+	}
+}
 
 // A Key is a field of a packet by which a map is asked.
 type Key uint8
@@ -211,6 +231,23 @@ type AcceptEstablished struct{}
 // they say.
 type JumpRelated struct{ Chain string }
 
+// GotoUntracked goes to a chain with the packets whose flow nobody follows.
+type GotoUntracked struct{ Chain string }
+
+// GotoRevoked goes to a chain with the packets of the flows that were cut.
+type GotoRevoked struct {
+	Direction rules.Direction
+	Space     flowset.Space
+	Chain     string
+}
+
+// RenewRevoked lets the time of a flow that was cut begin again. Packets of
+// other flows must not get there: theirs would be cut, too.
+type RenewRevoked struct {
+	Direction rules.Direction
+	Space     flowset.Space
+}
+
 // AcceptProtocol accepts the packets of a protocol.
 type AcceptProtocol struct{ Protocol uint8 }
 
@@ -231,6 +268,9 @@ func (Accept) isRule()            {}
 func (AcceptForeign) isRule()     {}
 func (AcceptEstablished) isRule() {}
 func (JumpRelated) isRule()       {}
+func (GotoUntracked) isRule()     {}
+func (GotoRevoked) isRule()       {}
+func (RenewRevoked) isRule()      {}
 func (AcceptProtocol) isRule()    {}
 func (AcceptLinkLocal) isRule()   {}
 
@@ -291,6 +331,29 @@ func (AcceptEstablished) String() string { return "ct state established accept" 
 
 // String prints the rule.
 func (r JumpRelated) String() string { return "ct state related jump " + r.Chain }
+
+// String prints the rule.
+func (r GotoUntracked) String() string { return "ct state untracked goto " + r.Chain }
+
+// wire is the key of a set of flows that were cut, as packets of a direction
+// have it.
+func wire(d rules.Direction, s flowset.Space) string {
+	peer, own := SourcePort, DestinationPort
+	if d == rules.Egress {
+		peer, own = own, peer
+	}
+	return fmt.Sprintf("meta l4proto . %s . %s . %s . %s", peerKey(d, s), peer, memberKey(d, s), own)
+}
+
+// String prints the rule.
+func (r GotoRevoked) String() string {
+	return fmt.Sprintf("%s @%s goto %s", wire(r.Direction, r.Space), RevokedSet(r.Space), r.Chain)
+}
+
+// String prints the rule.
+func (r RenewRevoked) String() string {
+	return fmt.Sprintf("update @%s { %s }", RevokedSet(r.Space), wire(r.Direction, r.Space))
+}
 
 // String prints the rule.
 func (r AcceptProtocol) String() string { return fmt.Sprintf("meta l4proto %d accept", r.Protocol) }

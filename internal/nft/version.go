@@ -14,6 +14,8 @@ var (
 	sides    = []rules.Direction{rules.Ingress, rules.Egress}        //nolint:gochecknoglobals // a constant
 	short    = [...]string{rules.Ingress: "in", rules.Egress: "out"} //nolint:gochecknoglobals // a constant
 	families = []string{"4", "6"}                                    //nolint:gochecknoglobals // a constant
+	// Spaces are the families as diagrams know them.
+	Spaces = []flowset.Space{flowset.IPv4, flowset.IPv6} //nolint:gochecknoglobals // a constant
 )
 
 // A Version is everything that enforces one ruleset.
@@ -64,10 +66,16 @@ func Trampoline(d rules.Direction, version string) Node {
 // TrialRule asks the map of the trial.
 func TrialRule(d rules.Direction) Rule { return Lookup{Family, TrialMap(d)} }
 
-// Nodes returns all nodes of v in the order in which they can be made.
-func (v *Version) Nodes() []*Node {
+// Nodes returns all nodes of v but the base, in the order in which they can be
+// made.
+func (v *Version) Nodes() []*Node { return pointers(v.Leaves, v.Classes, v.Dispatch) }
+
+// BaseNodes returns the base likewise.
+func (v *Version) BaseNodes() []*Node { return pointers(v.Base) }
+
+func pointers(lists ...[]Node) []*Node {
 	var out []*Node
-	for _, list := range [][]Node{v.Leaves, v.Classes, v.Dispatch} {
+	for _, list := range lists {
 		for i := range list {
 			out = append(out, &list[i])
 		}
@@ -86,10 +94,7 @@ func (v *Version) Text(uplinks []string) string {
 		t := Trampoline(d, v.Name)
 		nodes = append(nodes, &t)
 	}
-	nodes = append(nodes, v.Nodes()...)
-	for i := range v.Base {
-		nodes = append(nodes, &v.Base[i])
-	}
+	nodes = append(append(nodes, v.Nodes()...), v.BaseNodes()...)
 	var w strings.Builder
 	fmt.Fprintf(&w, "table inet %s {\n\tlimit %s {\n\t\trate %d/second burst %d packets\n\t}\n", TableName, LogLimit, LogRate, LogBurst)
 	for _, n := range nodes {
@@ -102,6 +107,7 @@ func (v *Version) Text(uplinks []string) string {
 		fmt.Fprintf(&w, "\t\telements = { \"%s\" }\n", strings.Join(uplinks, `", "`))
 	}
 	w.WriteString("\t}\n")
+	writeRevoked(&w)
 	for _, n := range nodes {
 		for i := range n.Maps {
 			n.Maps[i].write(&w)

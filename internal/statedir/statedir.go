@@ -86,7 +86,7 @@ func (d Dir) Load(name string) ([]byte, error) {
 // Save replaces a file, which only the owner may read: after a power cut it has
 // the old or the new content.
 func (d Dir) Save(name string, data []byte) error {
-	f, err := os.OpenFile(d.Path(name+unfinished), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // our own folder
+	f, err := os.OpenFile(d.Path(name+unfinished), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot save the state: %w", err)
 	}

@@ -1,12 +1,15 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -90,6 +93,42 @@ type reached struct {
 	mu   sync.Mutex
 	list []netip.AddrPort
 	here []uint16
+	// named are the addresses that the server's name has; none if that is one.
+	named []netip.AddrPort
+}
+
+// resolve looks the server's name up, and reports whether it has other addresses
+// than before. A name that cannot be looked up has those that it had.
+func (r *reached) resolve(ctx context.Context, server string) bool {
+	u, err := url.Parse(server)
+	if err != nil {
+		return false
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return false
+	}
+	port, err := strconv.ParseUint(cmp.Or(u.Port(), "443"), 10, 16)
+	if err != nil {
+		return false
+	}
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil || len(found) == 0 {
+		return false
+	}
+	var named []netip.AddrPort
+	for _, a := range found[:min(maxReached, len(found))] {
+		if !a.IsLoopback() {
+			named = append(named, netip.AddrPortFrom(a.Unmap(), uint16(port)))
+		}
+	}
+	slices.SortFunc(named, netip.AddrPort.Compare)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.Equal(named, r.named) {
+		return false
+	}
+	r.named = named
+	return true
 }
 
 func (r *reached) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -135,8 +174,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 func (r *reached) get() (list []netip.AddrPort, here []uint16) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list, here = slices.Clone(r.list), slices.Clone(r.here)
+	list, here = slices.Concat(r.list, r.named), slices.Clone(r.here)
 	slices.SortFunc(list, netip.AddrPort.Compare)
 	slices.Sort(here)
-	return list, here
+	return slices.Compact(list), here
 }

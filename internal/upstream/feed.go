@@ -126,10 +126,17 @@ const (
 func (f *Feed) run(ctx context.Context) {
 	backoff := firstRetry
 	var retry <-chan time.Time
+	f.resolve(ctx)
+	names := f.client.clock.NewTicker(resolveEvery)
+	defer names.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-names.C():
+			if !f.resolve(ctx) {
+				continue
+			}
 		case <-f.events:
 			f.pause(ctx, fold)
 			backoff = firstRetry
@@ -141,6 +148,16 @@ func (f *Feed) run(ctx context.Context) {
 			retry = f.client.clock.After(backoff)
 		}
 	}
+}
+
+// resolveEvery is how often the name of the control plane is looked up: the host
+// must let its next address through before it goes there.
+const resolveEvery = 30 * time.Second
+
+func (f *Feed) resolve(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	return f.client.reached.resolve(ctx, f.client.Server)
 }
 
 func (f *Feed) pause(ctx context.Context, d time.Duration) {

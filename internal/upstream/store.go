@@ -188,7 +188,7 @@ func (g *group) replace(list []any) error {
 func read(s *v1alpha1.AddressSlice) addresses {
 	out := make([]netip.Addr, 0, len(s.Spec.Members))
 	for i := range s.Spec.Members {
-		a, err := netip.ParseAddr(string(s.Spec.Members[i].Address))
+		a, err := netip.ParseAddr(s.Spec.Members[i].Address)
 		if err != nil {
 			return addresses{err: fmt.Errorf("AddressSlice %s: member %d: %w", s.Name, i, err)}
 		}

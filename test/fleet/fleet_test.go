@@ -23,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -203,7 +202,7 @@ func (f *fleet) create(text string) {
 func (f *fleet) objects(text string) []client.Object {
 	f.t.Helper()
 	var out []client.Object
-	for _, doc := range strings.Split(text, "\n---\n") {
+	for doc := range strings.SplitSeq(text, "\n---\n") {
 		if strings.TrimSpace(doc) == "" {
 			continue
 		}
@@ -284,7 +283,7 @@ func (n *node) run(args ...string) (string, error) {
 	return out.String(), err
 }
 
-// joins joins as the host of the machine's name.
+// joins lets the machine join as the host of the machine's name.
 func (n *node) joins(token identity.Token) (string, error) {
 	n.fleet.t.Helper()
 	config := rest.CopyConfig(env.Admin)
@@ -362,10 +361,10 @@ func (n *node) says(reason string, words ...string) *v1alpha1.Host {
 const short = 300 * time.Millisecond
 
 // dials tries a TCP connection. One that is refused has gone there and back.
-func (n *node) dials(to *node, port uint16, patience time.Duration) bool {
+func (n *node) dials(ctx context.Context, to *node, port uint16, patience time.Duration) bool {
 	n.fleet.t.Helper()
 	err := n.Do(func() error {
-		c, err := (&net.Dialer{Timeout: patience}).DialContext(n.fleet.t.Context(), "tcp", netip.AddrPortFrom(to.addr, port).String())
+		c, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", netip.AddrPortFrom(to.addr, port).String())
 		if err == nil {
 			_ = c.Close()
 		}
@@ -383,12 +382,10 @@ func (n *node) dials(to *node, port uint16, patience time.Duration) bool {
 // reaches waits until a flow passes, or does not.
 func (n *node) reaches(want bool, to *node, port uint16) {
 	n.fleet.t.Helper()
-	testenv.Eventually(n.fleet.t, func(context.Context) string {
-		if got := n.dials(to, port, short); got != want {
+	testenv.Eventually(n.fleet.t, func(ctx context.Context) string {
+		if got := n.dials(ctx, to, port, short); got != want {
 			return fmt.Sprintf("%s reaches %s at port %d: %t, want %t", n.Name, to.Name, port, got, want)
 		}
 		return ""
 	})
 }
-
-func protocol(name string) intstr.IntOrString { return intstr.FromString(name) }

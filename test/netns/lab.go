@@ -88,6 +88,12 @@ func (l *Lab) Home() *Machine {
 
 // boot is what a machine does first.
 func boot() error {
+	// These a namespace takes over from the machine that we are on.
+	for _, key := range []string{"ip_forward", "conf/all/rp_filter", "conf/default/rp_filter"} {
+		if err := sysctl("ipv4/"+key, "0"); err != nil {
+			return err
+		}
+	}
 	if HasIPv6() {
 		// An address is there when we say so: nobody else is on this network.
 		for _, key := range []string{"default/accept_dad", "all/accept_dad", "default/router_solicitations"} {

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -19,7 +20,7 @@ type Machine struct {
 	// ns is the namespace, open; -1 for this machine itself.
 	ns int
 	// requests go to the machine's own thread: programs die with the thread that
-	// started them, so that must be one that stays.
+	// started them, so that must be one that stays. It has the processes, too.
 	requests  chan func()
 	processes []*Process
 }
@@ -58,14 +59,17 @@ func (m *Machine) unshare(kinds int) error {
 }
 
 func (m *Machine) close() error {
-	for _, p := range m.processes {
-		p.kill()
-	}
+	err := m.own(func() error {
+		for _, p := range m.processes {
+			p.kill()
+		}
+		return nil
+	})
 	close(m.requests)
 	if m.ns < 0 {
-		return nil
+		return err
 	}
-	return unix.Close(m.ns)
+	return errors.Join(err, unix.Close(m.ns))
 }
 
 // Do runs f on the machine, as far as the network is concerned. Sockets that f

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 )
 
@@ -23,10 +24,16 @@ func (m *Machine) Start(cmd *exec.Cmd) (*Process, error) {
 	}
 	p := &Process{cmd: cmd, ended: make(chan struct{})}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := m.own(cmd.Start); err != nil {
+	err := m.own(func() error {
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		m.processes = append(slices.DeleteFunc(m.processes, (*Process).over), p)
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("cannot start %s on machine %s: %w", cmd.Path, m.Name, err)
 	}
-	m.processes = append(m.processes, p)
 	go func() {
 		p.err = cmd.Wait()
 		close(p.ended)
@@ -61,6 +68,15 @@ func (p *Process) Signal(s os.Signal) error {
 		return err
 	}
 	return nil
+}
+
+func (p *Process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 func (p *Process) kill() {

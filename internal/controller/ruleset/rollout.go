@@ -31,6 +31,7 @@ func (d *decider) trial(s *set, have *v1alpha1.Rollout, newest string) *trial {
 		t.status.PreviousRulesetName = "" // it is gone
 	}
 	t.spec.NodePools = d.pooled(s, t.spec.NodePools)
+	t.spec.VPCCIDRBlocks = d.vpc(s, t.spec.VPCCIDRBlocks)
 	for i, h := range s.hosts {
 		m := newMember(h, s.clusterOf[i])
 		if at, ok := d.renewed[h.Name]; ok && !opened(h) {
@@ -46,6 +47,21 @@ func (d *decider) trial(s *set, have *v1alpha1.Rollout, newest string) *trial {
 func (d *decider) opens(stable, candidate string) bool {
 	old, updated := d.has[stable], d.has[candidate]
 	return old != nil && updated != nil && onlyOpens(&old.Spec, &updated.Spec, d.tables.Exempt())
+}
+
+// vpc returns the CIDRs of the VPC of a set, or what they were before if it is
+// not there.
+func (d *decider) vpc(s *set, before []v1alpha1.CIDR) []v1alpha1.CIDR {
+	for _, g := range d.objects.SecurityGroups {
+		if s == nil || !slices.Contains(s.groups, g.Name) {
+			continue
+		}
+		if i := slices.IndexFunc(d.objects.VPCs, func(v *v1alpha1.VPC) bool { return v.Name == g.Spec.VPCName }); i >= 0 {
+			spec := &d.objects.VPCs[i].Spec
+			return slices.Sorted(slices.Values(append([]v1alpha1.CIDR{spec.CIDRBlock}, spec.SecondaryCIDRBlocks...)))
+		}
+	}
+	return before
 }
 
 // pooled returns the node pools of a set. One of which it is not known of some

@@ -231,24 +231,24 @@ func (j *job) write(ctx context.Context, p *plan) error {
 	for _, r := range p.makeRulesets {
 		made[r.Name] = r
 	}
-	status := map[string]change{}
+	told := map[string]change{}
 	for _, c := range p.statuses {
-		status[c.now.Name] = c
+		told[c.now.Name] = c
 	}
 	var all writer
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, c := range p.rollouts {
 		newest := cmp.Or(c.now.Spec.CandidateRulesetName, c.now.Spec.StableRulesetName)
-		r, s := made[newest], status[c.now.Name]
+		r, s := made[newest], told[c.now.Name]
 		delete(made, newest)
-		delete(status, c.now.Name)
+		delete(told, c.now.Name)
 		group.Go(func() error { return all.set(groupCtx, j.client, r, c, s) })
 	}
 	for _, r := range made { // somebody took it away
 		group.Go(func() error { return all.create(groupCtx, j.client, r) })
 	}
-	for _, c := range status {
+	for _, c := range told {
 		group.Go(func() error { return all.status(groupCtx, j.client, c) })
 	}
 	err := group.Wait()
@@ -287,26 +287,26 @@ func (w *writer) note(before, now client.Object) {
 // set writes what one set of groups has: the Ruleset if it is new, the Rollout,
 // and its status if that is another one. Why a candidate is taken back is written
 // before it is: who took it back and then forgot why would try it again.
-func (w *writer) set(ctx context.Context, c client.Client, r *v1alpha1.Ruleset, rollout, status change) error {
+func (w *writer) set(ctx context.Context, c client.Client, r *v1alpha1.Ruleset, rollout, told change) error {
 	if r != nil {
 		if err := w.create(ctx, c, r); err != nil {
 			return err
 		}
 	}
-	if fails(status) && rollout.before != nil {
+	if fails(told) && rollout.before != nil {
 		why := rollout.before.DeepCopy()
-		why.Status = status.now.Status
+		why.Status = told.now.Status
 		if err := w.status(ctx, c, change{rollout.before, why}); err != nil {
 			return err
 		}
 		rollout.now.ResourceVersion = why.ResourceVersion
 		return w.save(ctx, c, rollout)
 	}
-	if err := w.save(ctx, c, rollout); err != nil || status.now == nil {
+	if err := w.save(ctx, c, rollout); err != nil || told.now == nil {
 		return err
 	}
-	status.now.ResourceVersion = rollout.now.ResourceVersion
-	return w.status(ctx, c, change{rollout.now, status.now})
+	told.now.ResourceVersion = rollout.now.ResourceVersion
+	return w.status(ctx, c, change{rollout.now, told.now})
 }
 
 // fails reports whether a status says of a candidate that it failed.

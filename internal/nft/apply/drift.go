@@ -73,8 +73,9 @@ func (d Difference) String() string {
 }
 
 // Drift says in what the table differs from one that has v confirmed, with
-// nothing on trial and nothing left over. Empty means in nothing. Counters, the
-// set of uplinks and the rule that asks for a trial are not compared.
+// nothing on trial and nothing left over. Empty means in nothing. Counters,
+// the sets of uplinks and of flows that were cut, and the rule that asks for a trial
+// are not compared.
 func (k *Kernel) Drift(v *nft.Version) ([]Difference, error) {
 	chains, sets, err := k.present()
 	if err != nil {
@@ -84,6 +85,9 @@ func (k *Kernel) Drift(v *nft.Version) ([]Difference, error) {
 		return []Difference{{Kind: NoTable}}, nil
 	}
 	delete(sets, nft.UplinkSet)
+	for _, s := range nft.Spaces {
+		delete(sets, nft.RevokedSet(s))
+	}
 	var out []Difference
 	for _, n := range confirmed(v) {
 		delete(chains, n.Name)

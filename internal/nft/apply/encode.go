@@ -16,6 +16,7 @@ import (
 const (
 	stateEstablished = 1 << 1
 	stateRelated     = 1 << 2
+	stateUntracked   = 1 << 6
 )
 
 // hopLimitOffset is where an IPv6 header has its hop limit.
@@ -113,6 +114,12 @@ func expressions(r nft.Rule) []expr.Any {
 		return append(ctState(stateEstablished), accept())
 	case nft.JumpRelated:
 		return append(ctState(stateRelated), &expr.Verdict{Kind: expr.VerdictJump, Chain: r.Chain})
+	case nft.GotoUntracked:
+		return append(ctState(stateUntracked), goTo(r.Chain))
+	case nft.GotoRevoked:
+		return append(wire(r.Direction, r.Space), &expr.Lookup{SourceRegister: 1, SetName: nft.RevokedSet(r.Space)}, goTo(r.Chain))
+	case nft.RenewRevoked:
+		return append(wire(r.Direction, r.Space), &expr.Dynset{SrcRegKey: 1, SetName: nft.RevokedSet(r.Space), Operation: unix.NFT_DYNSET_OP_UPDATE})
 	case nft.AcceptProtocol:
 		return []expr.Any{meta(expr.MetaKeyL4PROTO), equal(r.Protocol), accept()}
 	case nft.AcceptLinkLocal:

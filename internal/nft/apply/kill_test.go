@@ -1,15 +1,21 @@
 package apply_test
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"flag"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
+	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
+	"ringfence.dev/ringfence/rules"
 )
 
 var kills = flag.Int("kill.times", 25, "how often TestKilled kills who swaps")
@@ -28,6 +34,7 @@ func TestSwapper(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := &stand{bench: &bench{t: t}, kernel: k}
+	ready()
 	for i := 0; ; i++ {
 		v := st.version(group(ofVersion(i)...))
 		st.check(k.Build(v, []string{uplink}))
@@ -47,8 +54,9 @@ func ofVersion(i int) []uint16 {
 }
 
 // TestKilled kills a process that swaps versions at random points. Whatever
-// moment that was, packets must be judged by one whole version, and the next
-// swap must leave exactly what was laid out.
+// moment that was, one whole version is in force, by packets and by listing, and
+// so is the one that the kernel goes back to; and the next swap must leave
+// exactly what was laid out.
 func TestKilled(t *testing.T) {
 	st := newStand(t)
 	seed := uint64(7)
@@ -58,23 +66,18 @@ func TestKilled(t *testing.T) {
 	st.check(st.kernel.Confirm(last.Name))
 	unfinished := 0
 	for n := range *kills {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond+time.Duration(random.IntN(60_000))*time.Microsecond)
-		child := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestSwapper$")
-		child.Env = append(os.Environ(), swapper+"=1")
-		out, err := child.CombinedOutput()
-		if ctx.Err() == nil {
-			t.Fatalf("the swapper ended by itself: %v\n%s", err, out)
-		}
-		cancel()
+		killed(t, "^TestSwapper$", swapper, time.Duration(random.IntN(60_000))*time.Microsecond)
 		state, err := st.kernel.State()
 		st.check(err)
-		inForce := state.Confirmed
-		if state.Trial != "" {
-			inForce = state.Trial
-		}
+		inForce := cmp.Or(state.Trial, state.Confirmed)
 		whole := false
 		for i := range 3 {
 			v := st.version(group(ofVersion(i)...))
+			if v.Name == state.Confirmed || v.Name == state.Trial {
+				if drift := st.broken(v); len(drift) > 0 {
+					t.Errorf("kill %d (seed %d), %+v: version %d is not whole: %q", n, seed, state, i, drift)
+				}
+			}
 			if v.Name != inForce {
 				continue
 			}
@@ -99,5 +102,47 @@ func TestKilled(t *testing.T) {
 	t.Logf("killed %d times, %d of them in the middle of a swap", *kills, unfinished)
 	if unfinished == 0 {
 		t.Error("no kill hit the middle of a swap: the test tries nothing")
+	}
+}
+
+// broken is what a version in the kernel has other than it should, wherever
+// packets are led to now.
+func (st *stand) broken(v *nft.Version) []apply.Difference {
+	st.t.Helper()
+	return slices.DeleteFunc(st.strays(v), func(found apply.Difference) bool {
+		return slices.ContainsFunc([]rules.Direction{rules.Ingress, rules.Egress}, func(d rules.Direction) bool {
+			return found.Name == nft.Policy(d) || found.Name == nft.TrialMap(d)
+		})
+	})
+}
+
+// ready tells who waits in killed that the work begins.
+func ready() { _, _ = os.Stdout.WriteString("ready\n") }
+
+// killed runs a test of this program as a process of its own, and kills it a
+// while after it was ready.
+func killed(t *testing.T, test, env string, after time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run", test)
+	child.Env = append(os.Environ(), env+"=1")
+	out, err := child.StdoutPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(out)
+	if !said.Scan() || said.Text() != "ready" {
+		t.Fatalf("%s does not come up: %s", test, said.Text())
+	}
+	delay := time.NewTimer(after)
+	<-delay.C
+	cancel()
+	rest, _ := io.ReadAll(out)
+	if err := child.Wait(); ctx.Err() == nil || len(rest) > 0 {
+		t.Fatalf("%s ended by itself: %v\n%s", test, err, rest)
 	}
 }

@@ -1,143 +1,246 @@
 package apply_test
 
 import (
+	"encoding/binary"
 	"flag"
+	"fmt"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/rules"
 )
 
-var loadSwaps = flag.Int("load.swaps", 8, "swaps that TestSwapUnderLoad makes")
+var loadSwaps = flag.Int("load.swaps", 8, "swaps that TestSwapUnderLoad makes, each with ten changes of members")
 
-// arrivals counts, before our table sees them, the packets from one address.
-func (st *stand) arrivals(from netip.Addr) func() uint64 {
-	st.t.Helper()
-	conn, policy := st.witness.conn, nftables.ChainPolicyAccept
-	table := conn.AddTable(&nftables.Table{Name: "arrivals", Family: nftables.TableFamilyIPv4})
-	conn.AddObj(&nftables.NamedObj{Table: table, Name: "good", Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
-	chain := conn.AddChain(&nftables.Chain{
-		Table: table, Name: "in", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting,
-		Priority: new(nftables.ChainPriority(-161)), Policy: &policy,
-	})
-	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from.AsSlice()},
-		&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: "good"},
-	}})
-	st.witness.flush()
-	return func() uint64 {
-		list, err := conn.GetNamedObjects(table)
-		st.check(err)
-		return list[0].(*nftables.NamedObj).Obj.(*expr.Counter).Packets
-	}
-}
+// Who sends in the load tests. Groups and ranges let some in by both versions,
+// and nobody lets the others in by any.
+var (
+	goodMembers = []netip.Addr{netip.MustParseAddr("10.9.0.0"), netip.MustParseAddr("2001:db8:9::")}
+	goodRangers = []netip.Addr{netip.MustParseAddr("10.7.0.0"), netip.MustParseAddr("2001:db8:7::")}
+	badMembers  = []netip.Addr{netip.MustParseAddr("10.8.0.0"), netip.MustParseAddr("2001:db8:8::")}
+	tcpClient   = netip.MustParseAddr("10.0.0.2")
+	loadHost    = netip.MustParseAddr("10.0.0.1")
+	loadHost6   = netip.MustParseAddr("2001:db8::1")
+)
 
-// TestSwapUnderLoad swaps versions and moves members while packets come as fast
-// as one thread can send them. Those that both versions accept must all pass,
+const (
+	loadPort = 80   // UDP
+	tcpPort  = 5432 // where a real server accepts
+	senders  = 8    // addresses of each kind and family
+)
+
+// TestSwapUnderLoad swaps versions and lets members change groups while new
+// flows come, thousands a second. Those that both versions accept must all pass,
 // those that both drop must all be dropped.
 func TestSwapUnderLoad(t *testing.T) {
-	st := newStand(t)
-	swaps := *loadSwaps
-	good, bad := netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")
-	arrived := st.arrivals(good)
-	compilers, versions := st.twoVersions()
-	st.check(st.kernel.Build(versions[0], []string{uplink}))
-	st.check(st.kernel.Confirm(versions[0].Name))
-	before := st.passedGood()
-	was := arrived()
+	l := newLoad(t, 0)
+	l.start()
+	l.change(*loadSwaps, l.swap)
+	l.wantNoneWrong(fmt.Sprintf("%d swaps and %d changes of members", l.swaps, l.changes))
+}
 
-	stop := make(chan struct{})
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		for i := uint16(0); ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			for n, from := range []netip.Addr{good, bad} {
-				p := packet{id: uint16(n + 1), hopLimit: 64, flow: rules.Flow{Protocol: rules.UDP, Remote: from, Local: netip.MustParseAddr("10.0.0.1"), Port: 80, SourcePort: i, HasSourcePort: true}}
-				if err := st.sender.send(&p); err != nil {
-					t.Errorf("cannot send: %v", err)
-					return
-				}
-			}
-		}
+// wantNoneWrong ends the traffic, of which nothing may have been judged wrongly.
+func (l *load) wantNoneWrong(what string) {
+	l.st.t.Helper()
+	got := l.stop(func(o outcome) bool {
+		return o.wrongDrops == 0 && l.st.tallies()[nft.Leaf(rules.Ingress, rules.Verdict{}, false)].Packets >= o.bad
 	})
-	joining := netip.MustParseAddr("10.77.0.0")
-	for i := range swaps {
-		next := (i + 1) % 2
-		st.check(st.kernel.Build(versions[next], nil))
-		st.check(st.kernel.Trial(versions[next].Name, time.Hour))
-		st.check(st.kernel.ConfirmTrial(versions[next].Name))
-		st.check(st.kernel.Delete(versions[next]))
+	l.st.t.Logf("%s: %s", what, got)
+	if got.wrongDrops+got.wrongAccepts+got.refused > 0 || got.good == 0 || got.bad == 0 || got.connections == 0 {
+		l.st.t.Errorf("%s: %d wrong drops, %d wrong accepts, %d connections failed: want none of many", what, got.wrongDrops, got.wrongAccepts, got.refused)
+	}
+}
+
+// TestLoadNoticesAFault plants faults into how, and to what, is swapped. A test
+// that cannot fail proves nothing.
+func TestLoadNoticesAFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		swap    func(*load, *nft.Version)
+		without int // see newLoad
+		noticed func(outcome) bool
+	}{
+		"deletes first": {
+			func(l *load, v *nft.Version) {
+				l.st.check(l.st.kernel.Uninstall())
+				l.st.check(l.st.kernel.Build(v, []string{uplink}))
+				l.st.check(l.st.kernel.Confirm(v.Name))
+			}, 0, func(o outcome) bool { return o.wrongAccepts > 0 },
+		},
+		"wrong version": {(*load).swap, 1, func(o outcome) bool { return o.wrongDrops > 0 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLoad(t, c.without)
+			l.start()
+			l.change(4, func(v *nft.Version) { c.swap(l, v) })
+			got := l.stop(c.noticed)
+			if t.Log(got); !c.noticed(got) {
+				t.Error("nobody noticed")
+			}
+		})
+	}
+}
+
+// A load is a host with two versions to swap, under traffic.
+type load struct {
+	*traffic
+	versions [2]*nft.Compiler
+	members  roster
+	now      int // the version in force
+	next     int // the sender that changes its groups next
+	swaps    int
+	changes  int
+}
+
+// newLoad puts the first version in force. Without is how many of the rules that
+// both need are left out of both.
+func newLoad(t *testing.T, without int) *load {
+	t.Helper()
+	l := &load{traffic: newTraffic(t), members: loadMembers()}
+	l.compile(without)
+	v, err := l.versions[0].Version(l.members.membership())
+	l.st.check(err)
+	l.st.check(l.st.kernel.Build(v, []string{uplink}))
+	l.st.check(l.st.kernel.Confirm(v.Name))
+	return l
+}
+
+// loadMembers are the members at first.
+func loadMembers() roster {
+	out := roster{}
+	for a := netip.MustParseAddr("10.100.0.0"); len(out) < 2000; a = a.Next() {
+		out[a] = []string{"a"}
+	}
+	for i := range senders {
+		for _, a := range goodMembers {
+			out[nth(a, i)] = []string{"a"}
+		}
+	}
+	return out
+}
+
+func (l *load) compile(without int) {
+	l.st.t.Helper()
+	for i := range l.versions {
+		l.versions[i] = l.compiler(i, without)
+	}
+}
+
+// nth is the address that many after a.
+func nth(a netip.Addr, i int) netip.Addr {
+	for range i {
+		a = a.Next()
+	}
+	return a
+}
+
+// compiler lays out one of two versions that differ in hundreds of elements of
+// every kind of map, and agree on what the load is about.
+func (l *load) compiler(version, without int) *nft.Compiler {
+	l.st.t.Helper()
+	g := &rules.Group{Name: "g", Ingress: []rules.Rule{
+		to(rules.UDP, loadPort, "10.7.0.0/24"),
+		to(rules.UDP, loadPort, "2001:db8:7::/48"),
+		{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: loadPort, Last: loadPort}, Peer: rules.GroupPeer{Name: "a"}},
+		to(rules.TCP, tcpPort, "10.0.0.0/24"),
+	}[without:]}
+	for n := range 60 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(version), byte(n), 0}), 25)
+		port := uint16(100 + 10*n + version)
+		r := rules.Rule{Action: rules.Accept, Priority: 2, Protocol: rules.UDP, Ports: rules.PortRange{First: port, Last: port + 3}}
+		for _, peer := range []rules.Peer{rules.CIDR{Prefix: p, Text: p.String()}, rules.GroupPeer{Name: "a"}, rules.GroupPeer{Name: "b"}} {
+			if _, ok := peer.(rules.GroupPeer); !ok || n < 30 {
+				r.Peer = peer
+				g.Ingress = append(g.Ingress, r)
+			}
+			r.Ports.First, r.Ports.Last = r.Ports.First+4, r.Ports.Last+4
+		}
+	}
+	rs, err := rules.Merge([]*rules.Group{g}, nil)
+	l.st.check(err)
+	c, err := nft.New(nft.Input{Ruleset: rs})
+	l.st.check(err)
+	return c
+}
+
+// swap is what a good agent does.
+func (l *load) swap(v *nft.Version) {
+	l.st.check(l.st.kernel.Build(v, nil))
+	l.st.check(l.st.kernel.Trial(v.Name, time.Hour))
+	l.st.check(l.st.kernel.ConfirmTrial(v.Name))
+	l.st.check(l.st.kernel.Delete(v))
+}
+
+// change swaps, and lets members change groups after each swap.
+func (l *load) change(swaps int, swap func(*nft.Version)) {
+	l.st.t.Helper()
+	for range swaps {
+		l.now = 1 - l.now
+		v, err := l.versions[l.now].Version(l.members.membership())
+		l.st.check(err)
+		swap(v)
+		l.swaps++
 		for range 5 {
-			joining = joining.Next()
-			for _, c := range []nft.Change{{Address: joining, After: []string{"db"}}, {Address: joining, Before: []string{"db"}}} {
-				moves, err := compilers[next].Moves([]nft.Change{c})
-				st.check(err)
-				st.check(st.kernel.Move(compilers[next].Needs(moves), moves))
-			}
+			family := l.next % 2
+			l.regroup(nth(goodMembers[family], l.next/2), "a") // whose flow passes either way
+			l.regroup(nth(badMembers[family], l.next/2))       // whose flow does not
+			l.next = (l.next + 1) % (2 * senders)
 		}
-	}
-	close(stop)
-	sending.Wait()
-	st.wait(func() bool { return st.passedGood()-before == arrived()-was })
-	passed, came := st.passedGood()-before, arrived()-was
-	t.Logf("%d swaps, %d changes of members, %d packets that must pass, as many that must not", swaps, 10*swaps, came)
-	if passed != came || came == 0 {
-		t.Errorf("%d of %d packets passed: want all", passed, came)
-	}
-	if seen := st.witness.passed(); seen[2] || !seen[1] {
-		t.Errorf("packets seen behind the firewall: %v, want number 1 alone", seen)
 	}
 }
 
-// twoVersions differ in hundreds of elements of every kind of map, and agree
-// on packets to port 80.
-func (st *stand) twoVersions() ([2]*nft.Compiler, [2]*nft.Version) {
-	st.t.Helper()
-	var compilers [2]*nft.Compiler
-	var versions [2]*nft.Version
-	var members rules.Membership
-	var list []netip.Prefix
-	for a := netip.MustParseAddr("10.9.0.0"); len(list) < 2000; a = a.Next() {
-		if a != netip.MustParseAddr("10.9.0.2") {
-			list = append(list, netip.PrefixFrom(a, 32))
-		}
+// regroup lets a sender join group b, or leave it; it stays in its others.
+func (l *load) regroup(a netip.Addr, others ...string) {
+	l.st.t.Helper()
+	before := l.members[a]
+	after := others
+	if len(before) == len(others) {
+		after = append(after, "b")
 	}
-	members.Set("db", list)
-	for i := range versions {
-		g := &rules.Group{Name: "g", Ingress: []rules.Rule{
-			{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: 80, Last: 80}, Peer: rules.GroupPeer{Name: "db"}},
-		}}
-		for n := range 60 {
-			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i), byte(n), 0}), 25)
-			port := uint16(100 + 10*n + i)
-			g.Ingress = append(g.Ingress, rules.Rule{Action: rules.Accept, Priority: 2, Protocol: rules.UDP, Ports: rules.PortRange{First: port, Last: port + 3}, Peer: rules.CIDR{Prefix: p, Text: p.String()}})
-			if n < 30 {
-				g.Ingress = append(g.Ingress, rules.Rule{Action: rules.Accept, Priority: 2, Protocol: rules.UDP, Ports: rules.PortRange{First: port, Last: port + 3}, Peer: rules.GroupPeer{Name: "db"}})
-			}
-		}
-		rs, err := rules.Merge([]*rules.Group{g}, nil)
-		st.check(err)
-		compilers[i], err = nft.New(nft.Input{Ruleset: rs})
-		st.check(err)
-		versions[i], err = compilers[i].Version(&members)
-		st.check(err)
+	moves, err := l.versions[l.now].Moves([]nft.Change{{Address: a, Before: before, After: after}})
+	l.st.check(err)
+	if len(moves) == 0 {
+		l.st.t.Fatalf("%s from %v to %v changes nothing in the kernel", a, before, after)
 	}
-	return compilers, versions
+	l.st.check(l.st.kernel.Move(l.versions[l.now].Needs(moves), moves))
+	l.members[a] = after
+	l.changes++
 }
 
-// passedGood is the count of the one leaf that good packets reach in both versions.
-func (st *stand) passedGood() uint64 {
-	r := rules.MergedRule{Group: "g", Rule: rules.Rule{Action: rules.Accept, Priority: 1, Protocol: rules.UDP, Ports: rules.PortRange{First: 80, Last: 80}, Peer: rules.GroupPeer{Name: "db"}}}
-	return st.tallies()[nft.Leaf(rules.Ingress, rules.Verdict{Action: rules.Accept, Cause: rules.ByRule, Rule: &r}, false)].Packets
+// An outcome is what a load test has seen.
+type outcome struct {
+	span                     time.Duration
+	good, bad                uint64 // UDP packets, each a new flow, and SYNs among the bad
+	tcp                      uint64 // packets of connections
+	connections, refused     uint64
+	wrongDrops, wrongAccepts uint64
+}
+
+// String says how much there was.
+func (o outcome) String() string {
+	rate := func(n uint64) string { return fmt.Sprintf("%d (%.0f a second)", n, float64(n)/o.span.Seconds()) }
+	return fmt.Sprintf("in %.1f s, new UDP flows that must pass %s, that must not %s; TCP connections %s, with %d packets; %d wrong drops, %d wrong accepts, %d connections failed",
+		o.span.Seconds(), rate(o.good), rate(o.bad), rate(o.connections), o.tcp, o.wrongDrops, o.wrongAccepts, o.refused)
+}
+
+// frame is a datagram from an address.
+func (s *sender) frame(from netip.Addr) []byte {
+	p := packet{hopLimit: 64, flow: rules.Flow{Protocol: rules.UDP, Remote: from, Local: loadHost, Port: loadPort, HasSourcePort: true}}
+	if from.Is6() {
+		p.flow.Local = loadHost6
+	}
+	return s.ethernet(&p)
+}
+
+// setSourcePort makes a frame one of another flow. What the checksum loses by
+// the port, it gets back by a word of the payload.
+func setSourcePort(frame []byte, port uint16) {
+	const ethernet, udp = 14, 8
+	at := ethernet + 20
+	if frame[ethernet]>>4 == 6 {
+		at = ethernet + 40
+	}
+	binary.BigEndian.PutUint16(frame[at:], port)
+	binary.BigEndian.PutUint16(frame[at+udp:], ^port)
 }

@@ -17,10 +17,15 @@ type packet struct {
 	flow     rules.Flow
 	hopLimit uint8
 	id       uint16
+	// sentFrom is who sends it if others translate that to flow.Local on the way.
+	sentFrom netip.Addr
 }
 
 func (p *packet) ends() (from, to netip.Addr) {
-	if p.flow.Direction == rules.Egress {
+	switch {
+	case p.sentFrom.IsValid():
+		return p.sentFrom, p.flow.Remote
+	case p.flow.Direction == rules.Egress:
 		return p.flow.Local, p.flow.Remote
 	}
 	return p.flow.Remote, p.flow.Local
@@ -98,17 +103,9 @@ func checksum(sum uint32, b []byte) uint16 {
 // send lets the packet come in by the wire, or go out by the host's stack. That
 // the firewall refuses it is no error here.
 func (s *sender) send(p *packet) error {
-	from, to := p.ends()
+	_, to := p.ends()
 	if p.flow.Direction == rules.Ingress {
-		frame := make([]byte, 0, 128)
-		frame = append(frame, s.mac...)
-		frame = append(frame, 2, 0, 0, 0, 0, 1)
-		if from.Is4() {
-			frame = append(frame, 0x08, 0x00)
-		} else {
-			frame = append(frame, 0x86, 0xdd)
-		}
-		return unix.Sendto(s.wire, append(frame, p.bytes()...), 0, &s.to)
+		return unix.Sendto(s.wire, s.ethernet(p), 0, &s.to)
 	}
 	var err error
 	if to.Is4() {
@@ -120,4 +117,17 @@ func (s *sender) send(p *packet) error {
 		return nil
 	}
 	return err
+}
+
+// ethernet is the packet as it comes in by the wire.
+func (s *sender) ethernet(p *packet) []byte {
+	frame := make([]byte, 0, 128)
+	frame = append(frame, s.mac...)
+	frame = append(frame, 2, 0, 0, 0, 0, 1)
+	if from, _ := p.ends(); from.Is4() {
+		frame = append(frame, 0x08, 0x00)
+	} else {
+		frame = append(frame, 0x86, 0xdd)
+	}
+	return append(frame, p.bytes()...)
 }

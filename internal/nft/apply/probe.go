@@ -49,7 +49,24 @@ func (k *Kernel) probeParts() error {
 			return err
 		}
 	}
+	if err := k.probeRevoked(); err != nil {
+		return err
+	}
 	return k.probeLog()
+}
+
+func (k *Kernel) probeRevoked() error {
+	if err := k.makeRevoked(nil); err != nil {
+		return err
+	}
+	n := nft.Node{Name: "revoked"}
+	for _, s := range nft.Spaces {
+		n.Rules = append(n.Rules, nft.GotoRevoked{Space: s, Chain: "leaf"}, nft.RenewRevoked{Space: s})
+	}
+	if err := k.makeNode(&n); err != nil {
+		return err
+	}
+	return k.commit("remember flows for a time that begins again with each packet")
 }
 
 func (k *Kernel) probeLog() error {

@@ -57,10 +57,7 @@ func confirmed(v *nft.Version) []*nft.Node {
 		t := nft.Trampoline(d, v.Name)
 		nodes = append(nodes, &t)
 	}
-	for i := range v.Base {
-		nodes = append(nodes, &v.Base[i])
-	}
-	return nodes
+	return append(nodes, v.BaseNodes()...)
 }
 
 // repairNode makes a node of which parts may be there, and wrong.

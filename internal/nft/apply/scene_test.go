@@ -26,7 +26,7 @@ func (m maker) chance(percent int) bool { return m.IntN(100) < percent }
 var (
 	prefixes4 = prefixes("0.0.0.0/0 10.0.0.0/8 10.0.0.0/24 10.0.0.128/25 10.0.1.0/24 10.0.0.5/32 10.0.0.6/31 192.168.0.0/16 10.255.255.255/32 11.0.0.0/8 128.0.0.0/1 172.16.0.0/12")
 	prefixes6 = prefixes("::/0 2001:db8::/32 2001:db8::/64 2001:db8:0:1::/64 2001:db8::5/128 2001:db8::1:0:0:0/80 2001:db8:ffff::/48 8000::/1 fd00::/8")
-	ports     = []uint16{1, 22, 53, 80, 81, 1024, 2379, 30000, 32767, 65534, 65535}
+	ports     = []uint16{1, 22, 53, 80, 81, 1024, 2379, vxlan, 30000, 32767, 65534, 65535}
 	protocols = []rules.Protocol{rules.TCP, rules.UDP, rules.ICMP, rules.ICMPv6, rules.GRE, rules.SCTP, rules.IPIP, rules.ESP, rules.VRRP, 255}
 	groups    = []string{"a", "b", "c", "d", "e"}
 )

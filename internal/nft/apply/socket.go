@@ -15,7 +15,9 @@ import (
 // one of 65,000 elements would take a second.
 const page = 32 << 10
 
-// enlarge prepares the socket for tens of thousands of elements at once.
+// enlarge prepares the socket for tens of thousands of elements at once. Who is
+// root of a user namespace only gets what the machine lets anybody have: enough
+// for some thousands, and more is refused by the kernel with an error.
 func enlarge(c *netlink.Conn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -23,12 +25,16 @@ func enlarge(c *netlink.Conn) error {
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		for _, option := range []int{unix.SO_SNDBUFFORCE, unix.SO_RCVBUFFORCE} {
-			set = errors.Join(set, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, buffer))
+		for force, ask := range map[int]int{unix.SO_SNDBUFFORCE: unix.SO_SNDBUF, unix.SO_RCVBUFFORCE: unix.SO_RCVBUF} {
+			err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, buffer)
+			if errors.Is(err, unix.EPERM) {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, ask, buffer)
+			}
+			set = errors.Join(set, err)
 		}
 	})
 	if err := errors.Join(err, set); err != nil {
-		return fmt.Errorf("cannot enlarge the buffers of the netlink socket, which needs CAP_NET_ADMIN: %w", err)
+		return fmt.Errorf("cannot enlarge the buffers of the netlink socket: %w", err)
 	}
 	return widen(c, raw)
 }

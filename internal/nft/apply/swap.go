@@ -45,8 +45,8 @@ func (k *Kernel) Load(v *nft.Version, uplinks []string) error {
 		return err
 	}
 	nodes := v.Nodes()
-	for i := range v.Base {
-		nodes = append(nodes, &v.Base[i])
+	if !based(chains) {
+		nodes = append(nodes, v.BaseNodes()...)
 	}
 	was := maps.Clone(chains)
 	if err := k.dropHalves(nodes, chains, sets); err != nil {
@@ -74,6 +74,29 @@ func (k *Kernel) dropHalves(nodes []*nft.Node, chains, sets map[string]bool) err
 		return nil
 	}
 	return k.commit("delete what was half built")
+}
+
+// based reports whether some base chain leads packets to the policies: ours,
+// or that of an agent that laid it out otherwise. Then Delete replaces it, and
+// not before, so that no packet is judged twice for as long as a trial lasts.
+func based(chains map[string]bool) bool {
+	for name := range chains {
+		if strings.HasPrefix(name, "base_") {
+			return true
+		}
+	}
+	return false
+}
+
+// rebase makes the base chains of a version. Those of another one stay until
+// the next transaction: for that moment packets pass, and are counted by, both,
+// since with one transaction for both there would be packets that pass neither:
+// the kernel may run the new chain before, and the old one after it.
+func (k *Kernel) rebase(v *nft.Version, chains, sets map[string]bool) error {
+	if err := k.makeRevoked(sets); err != nil {
+		return err
+	}
+	return k.make(v.BaseNodes(), chains)
 }
 
 // syncMembers brings the members of a version that was in the kernel already
@@ -133,6 +156,9 @@ func (k *Kernel) foundation(chains, sets map[string]bool, uplinks []string) erro
 		if err := k.conn.AddSet(k.uplinkSet(), list); err != nil {
 			return fmt.Errorf("cannot make set %s: %w", nft.UplinkSet, err)
 		}
+	}
+	if err := k.makeRevoked(sets); err != nil {
+		return err
 	}
 	for _, d := range directions {
 		if !chains[nft.Policy(d)] {
@@ -334,24 +360,28 @@ func versionOf(chain string) string {
 	return name
 }
 
-// Delete takes away everything that none of the versions needs; with none, it
-// deletes all versions and leaves the shared parts, if no trampoline leads there.
+// Delete takes away everything that none of the versions needs, after it has
+// made their base chains, if there were others; with none, it deletes all
+// versions and leaves the shared parts, if no trampoline leads there.
 func (k *Kernel) Delete(keep ...*nft.Version) error {
 	chains, sets, err := k.present()
-	if err != nil {
+	if err != nil || len(chains) == 0 {
 		return err
 	}
+	there := maps.Clone(sets)
 	for _, d := range directions {
 		delete(chains, nft.Policy(d))
 		delete(sets, nft.TrialMap(d))
 	}
 	delete(sets, nft.UplinkSet)
+	for _, s := range nft.Spaces {
+		delete(sets, nft.RevokedSet(s))
+	}
 	for _, v := range keep {
-		nodes := v.Nodes()
-		for i := range v.Base {
-			nodes = append(nodes, &v.Base[i])
+		if err := k.rebase(v, chains, there); err != nil {
+			return err
 		}
-		for _, n := range nodes {
+		for _, n := range append(v.Nodes(), v.BaseNodes()...) {
 			delete(chains, n.Name)
 			for i := range n.Maps {
 				delete(sets, n.Maps[i].Name)

@@ -15,14 +15,16 @@ import (
 )
 
 var (
-	threeWaySeed   = flag.Uint64("threeway.seed", 1, "seed of the first scene of TestThreeWay")
-	threeWayScenes = flag.Int("threeway.scenes", 60, "scenes that TestThreeWay tries")
+	threeWaySeed  = flag.Uint64("threeway.seed", 1, "seed of the first scene of TestThreeWay")
+	threeWaySeeds = flag.Uint64("threeway.seeds", 6, "first seeds, a million apart, that TestThreeWay tries")
 )
 
 const (
-	perScene = 200 // packets of a scene, in the backlog of the host all at once
-	perCell  = 20  // packets of each protocol, family, direction and decider
-	patience = 20 * time.Second
+	perScene  = 200 // packets of a scene, in the backlog of the host all at once
+	perCell   = 20  // packets of each protocol, family, direction and decider
+	perSeed   = 2000
+	maxScenes = 1000 // before a seed is given up
+	patience  = 20 * time.Second
 )
 
 // A cell is one combination that must be tried often enough.
@@ -191,7 +193,7 @@ func (s *scene) ask(t *testing.T, policies map[*rules.World]*rules.Policy, p *pa
 }
 
 // probes draws packets of a scene, those first of which there were few.
-func (m maker) probes(t *testing.T, s *scene, tried map[cell]int) []probe {
+func (m maker) probes(t *testing.T, s *scene, so *ledger) []probe {
 	t.Helper()
 	policies := map[*rules.World]*rules.Policy{}
 	fresh := map[cell]int{}
@@ -203,11 +205,11 @@ func (m maker) probes(t *testing.T, s *scene, tried map[cell]int) []probe {
 		p := probe{packet: m.packet(s)}
 		p.want = s.ask(t, policies, &p.packet)
 		at := cellOf(&p.packet, p.want)
-		if fresh[at] >= 4 && tried[at] >= perCell {
+		if so.cells[at] >= perCell && (fresh[at] >= 4 || so.tooMany(at, p.want.Action)) {
 			continue
 		}
 		fresh[at]++
-		tried[at]++
+		so.note(at, p.want.Action)
 		p.id = uint16(len(out) + 1)
 		if p.want.Exempt == nil || !p.want.Exempt.HopLimit255 {
 			p.leaf = nft.Leaf(p.flow.Direction, p.want, false)
@@ -217,33 +219,110 @@ func (m maker) probes(t *testing.T, s *scene, tried map[cell]int) []probe {
 	return out
 }
 
-// TestThreeWay compares the ordered walk, the diagram and the kernel.
+// A ledger is what was tried so far.
+type ledger struct {
+	cells map[cell]int
+	kinds map[cell]*score // by protocol, family and direction
+	all   score
+}
+
+func newLedger() *ledger { return &ledger{cells: map[cell]int{}, kinds: map[cell]*score{}} }
+
+// A score is how often something was tried, and accepted.
+type score struct{ accepted, total int }
+
+func (s *score) note(a rules.Action) {
+	s.total++
+	s.accepted += int(a)
+}
+
+// share is how much of it got a verdict, in percent.
+func (s *score) share(a rules.Action) int {
+	if a == rules.Accept {
+		return 100 * s.accepted / s.total
+	}
+	return 100 * (s.total - s.accepted) / s.total
+}
+
+// fair says that both verdicts were tried about equally often.
+func (s *score) fair() bool {
+	return s.total > 0 && min(s.share(rules.Accept), s.share(rules.Drop)) >= 30
+}
+
+func (y *ledger) note(at cell, a rules.Action) {
+	y.cells[at]++
+	y.all.note(a)
+	y.kind(at).note(a)
+}
+
+func (y *ledger) kind(at cell) *score {
+	at.cause = 0
+	if y.kinds[at] == nil {
+		y.kinds[at] = &score{}
+	}
+	return y.kinds[at]
+}
+
+// tooMany says that one more with this verdict makes the kind lopsided.
+func (y *ledger) tooMany(at cell, a rules.Action) bool {
+	kind := y.kind(at)
+	return kind.total > 0 && kind.share(a) >= 60
+}
+
+// lacks says what was not tried often enough.
+func (y *ledger) lacks() []string {
+	var out []string
+	for _, c := range cells() {
+		if y.cells[c] < perCell {
+			out = append(out, fmt.Sprintf("%d of %+v", y.cells[c], c))
+		}
+		if s := y.kind(c); c.cause == rules.ByDefault && !s.fair() {
+			out = append(out, fmt.Sprintf("of %d like %+v, %d accepted", s.total, c, s.accepted))
+		}
+	}
+	if y.all.total < perSeed || !y.all.fair() {
+		out = append(out, fmt.Sprintf("%d packets, %d accepted", y.all.total, y.all.accepted))
+	}
+	return out
+}
+
+// TestThreeWay compares the ordered walk, the diagram and the kernel, for some
+// first seeds, each of which has to try everything often enough.
 func TestThreeWay(t *testing.T) {
 	st := newStand(t)
-	tried := map[cell]int{}
-	accepted, total := 0, 0
-	for n := range *threeWayScenes {
-		seed := *threeWaySeed + uint64(n)
-		m := newMaker(seed)
-		s := m.scene(t)
-		probes := m.probes(t, s, tried)
-		st.enforce(s.merged, &s.world)
-		if wrong := st.try(probes); len(wrong) > 0 {
-			t.Fatalf("seed %d: the kernel decides otherwise %d times, first: %s\n%s", seed, len(wrong), wrong[0], s)
-		}
-		for i := range probes {
-			accepted += int(probes[i].want.Action)
-		}
-		total += len(probes)
+	for n := range *threeWaySeeds {
+		st.threeWay(*threeWaySeed + 1_000_000*n)
 	}
-	t.Logf("first seed %d: %d packets in %d scenes, %d accepted", *threeWaySeed, total, *threeWayScenes, accepted)
-	if share := float64(accepted) / float64(total); total < 2000 || share < 0.3 || share > 0.7 {
-		t.Errorf("%d packets, %.0f %% accepted: want 2,000 and both verdicts about equally", total, 100*share)
-	}
-	for _, c := range cells() {
-		if tried[c] < perCell {
-			t.Errorf("%s over IPv%d, %s, decided by cause %d: tried %d times, want %d", c.protocol, c.family, c.direction, c.cause, tried[c], perCell)
+}
+
+// threeWay tries scenes from a first seed until there were enough packets of
+// each kind, with both verdicts.
+func (st *stand) threeWay(first uint64) {
+	st.t.Helper()
+	so := newLedger()
+	scenes := uint64(0)
+	for ; len(so.lacks()) > 0; scenes++ {
+		if scenes == maxScenes {
+			st.t.Fatalf("first seed %d: after %d scenes not often enough: %s", first, scenes, strings.Join(so.lacks(), "; "))
 		}
+		st.tryScene(first+scenes, so)
+	}
+	lowest, highest := 100, 0
+	for _, s := range so.kinds {
+		lowest, highest = min(lowest, s.share(rules.Accept)), max(highest, s.share(rules.Accept))
+	}
+	st.t.Logf("first seed %d: %d scenes, %d packets, %d %% accepted (%d to %d %% by protocol, family and direction), each of %d cells at least %d times",
+		first, scenes, so.all.total, so.all.share(rules.Accept), lowest, highest, len(cells()), slices.Min(slices.Collect(maps.Values(so.cells))))
+}
+
+func (st *stand) tryScene(seed uint64, so *ledger) {
+	st.t.Helper()
+	m := newMaker(seed)
+	s := m.scene(st.t)
+	probes := m.probes(st.t, s, so)
+	st.enforce(s.merged, &s.world)
+	if wrong := st.try(probes); len(wrong) > 0 {
+		st.t.Fatalf("seed %d: the kernel decides otherwise %d times, first: %s\n%s", seed, len(wrong), wrong[0], s)
 	}
 }
 
@@ -274,7 +353,7 @@ func (st *stand) notices(plant func(s *scene, r *rules.MergedRule)) bool {
 	for seed := uint64(1); seed < 60; seed++ {
 		m := newMaker(seed)
 		s := m.scene(st.t)
-		probes := m.probes(st.t, s, map[cell]int{})
+		probes := m.probes(st.t, s, newLedger())
 		wrong := *s.merged
 		wrong.Ingress = slices.Clone(s.merged.Ingress)
 		i := slices.IndexFunc(wrong.Ingress, func(r rules.MergedRule) bool { return r.Protocol.HasPorts() && r.Ports.Last < 65535 })

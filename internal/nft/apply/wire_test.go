@@ -71,6 +71,18 @@ func (st *stand) nat() {
 	st.witness.flush()
 }
 
+// notrack makes a table that keeps the kernel from following anything.
+func (st *stand) notrack() {
+	st.t.Helper()
+	conn, policy := st.witness.conn, nftables.ChainPolicyAccept
+	table := conn.AddTable(&nftables.Table{Name: "raw", Family: nftables.TableFamilyINet})
+	for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookPrerouting, "out": nftables.ChainHookOutput} {
+		c := conn.AddChain(&nftables.Chain{Table: table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityRaw, Policy: &policy})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: []expr.Any{&expr.Notrack{}}})
+	}
+	st.witness.flush()
+}
+
 // translated returns how many flows each chain of nat has changed.
 func (st *stand) translated(chain string) uint64 {
 	st.t.Helper()

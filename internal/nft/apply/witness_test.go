@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/google/nftables"
@@ -88,4 +89,28 @@ func (w *witness) passed() map[uint16]bool {
 		out[binary.BigEndian.Uint16(e.Key)] = true
 	}
 	return out
+}
+
+// counted counts the packets from one address, in a table of this name, where
+// the priority says: before -160 our table has not seen them yet.
+func (st *stand) counted(name string, from netip.Addr, priority nftables.ChainPriority) func() uint64 {
+	st.t.Helper()
+	conn, policy := st.witness.conn, nftables.ChainPolicyAccept
+	table := conn.AddTable(&nftables.Table{Name: name, Family: nftables.TableFamilyIPv4})
+	conn.AddObj(&nftables.NamedObj{Table: table, Name: "good", Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
+	chain := conn.AddChain(&nftables.Chain{
+		Table: table, Name: "in", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting,
+		Priority: &priority, Policy: &policy,
+	})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from.AsSlice()},
+		&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: "good"},
+	}})
+	st.witness.flush()
+	return func() uint64 {
+		list, err := conn.GetNamedObjects(table)
+		st.check(err)
+		return list[0].(*nftables.NamedObj).Obj.(*expr.Counter).Packets
+	}
 }
