@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -48,13 +49,31 @@ func widen(c *netlink.Conn, raw syscall.RawConn) error {
 	if err != nil {
 		return fmt.Errorf("cannot ask nftables anything: %w", err)
 	}
+	answer, n := make([]byte, page), 0
 	var read error
 	err = raw.Read(func(fd uintptr) bool {
-		_, _, read = unix.Recvfrom(int(fd), make([]byte, page), 0)
+		n, _, read = unix.Recvfrom(int(fd), answer, 0)
 		return !errors.Is(read, unix.EAGAIN)
 	})
 	if err := errors.Join(err, read); err != nil {
 		return fmt.Errorf("cannot read what nftables answers: %w", err)
 	}
-	return nil
+	return refusal(answer[:n])
+}
+
+// refusal is the error that an answer is, if it is one.
+func refusal(answer []byte) error {
+	const errno = unix.SizeofNlMsghdr + 4
+	if len(answer) < errno || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
+		return nil
+	}
+	code := -int32(binary.NativeEndian.Uint32(answer[unix.SizeofNlMsghdr:])) //nolint:gosec // it is a negative number
+	if code == 0 {
+		return nil
+	}
+	err := unix.Errno(code) //nolint:gosec // positive
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("nftables lets nobody in without CAP_NET_ADMIN: %w", err)
+	}
+	return fmt.Errorf("nftables refuses the first question: %w", err)
 }
