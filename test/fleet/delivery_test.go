@@ -53,7 +53,7 @@ func TestDelivery(t *testing.T) {
 	for round := range 5 {
 		port := uint16(2000 + round) //nolint:gosec // small
 		every = append(every, f.timed(list, "base", port)...)
-		one = append(one, f.timed(list, fmt.Sprintf("set-%d", round), port)...)
+		one = append(one, f.timed(list, fmt.Sprintf("set-%d", round), port+1000)...)
 	}
 	t.Logf("FIGURE %d hosts hear of a rule of all %d sets in %s", len(list), sets, spread(every))
 	t.Logf("FIGURE %d hosts hear of a rule of one set in %s", len(list)/sets, spread(one))
