@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -29,6 +30,8 @@ type news struct {
 	// put right since the Ruleset runs.
 	probes  []v1alpha1.Probe
 	repairs int
+	// bypassed are sentences about what passes without being judged.
+	bypassed []string
 	// links says that interfaces may be others than they were.
 	links bool
 }
@@ -49,12 +52,19 @@ func hostStatus(n *news, f *facts, before *v1alpha1.HostStatus, now time.Time) *
 		s.Probes, s.DriftRepairs = n.probes, int32(min(n.repairs, 1<<30)) //nolint:gosec // bounded
 	}
 	for _, c := range before.Conditions { // for the times at which they turned
-		if c.Type == v1alpha1.ConditionEnforced {
+		if c.Type == v1alpha1.ConditionEnforced || c.Type == v1alpha1.ConditionEnforcementBypassed && len(n.bypassed) > 0 {
 			s.Conditions = append(s.Conditions, c)
 		}
 	}
+	at := metav1.NewTime(now.Truncate(time.Second))
+	if len(n.bypassed) > 0 {
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionEnforcementBypassed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonForeignHook,
+			Message: cut(strings.Join(n.bypassed, "\n"), maxMessage), LastTransitionTime: at,
+		})
+	}
 	c := enforced(n)
-	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+	c.LastTransitionTime = at
 	if meta.SetStatusCondition(&s.Conditions, c) && failed(c.Reason) {
 		s.RollbackReason = c.Message
 	}

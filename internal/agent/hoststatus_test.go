@@ -72,6 +72,14 @@ func TestHostStatusIsStill(t *testing.T) {
 	if got := hostStatus(n, &facts{}, first, time.Unix(2000, 0)).Conditions; len(got) != 1 {
 		t.Errorf("it speaks for the controllers: %v", got)
 	}
+	round := &news{saved: n.saved, wanted: "good", bypassed: []string{"eth1 is no uplink", "eth2 neither"}}
+	passed := hostStatus(round, &facts{}, first, time.Unix(2000, 0))
+	if c := meta.FindStatusCondition(passed.Conditions, v1alpha1.ConditionEnforcementBypassed); c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "eth2") {
+		t.Errorf("what passes by is not told: %v", passed.Conditions)
+	}
+	if got := hostStatus(n, &facts{}, passed, time.Unix(3000, 0)).Conditions; len(got) != 1 {
+		t.Errorf("it is told when it is over: %v", got)
+	}
 	long := &news{saved: n.saved, applying: fmt.Errorf("%w: %s", errCut, strings.Repeat("ä", 2000)), wanted: "bad"}
 	if got := hostStatus(long, &facts{}, first, time.Unix(2000, 0)).Conditions[0].Message; len(got) > 1024 || !strings.HasSuffix(got, "ä") {
 		t.Errorf("a message of %d bytes, ending in %q", len(got), got[len(got)-4:])

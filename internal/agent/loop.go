@@ -263,7 +263,7 @@ func (f *follower) audit() {
 func (f *follower) news() *news {
 	n := &news{
 		saved: f.host.saved, reading: f.reading, applying: f.applying, tries: f.tries,
-		probes: f.host.probes, repairs: f.repairs, open: f.host.open, links: f.relinked,
+		probes: f.host.probes, repairs: f.repairs, open: f.host.open, links: f.relinked, bypassed: f.bypassed,
 	}
 	f.relinked = false
 	if f.want != nil {

@@ -96,17 +96,23 @@ type node struct {
 	proc  *netns.Process
 }
 
+func scheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	out := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
 // newFleet makes a network with machines at these addresses. It skips the test
 // if it may not make namespaces.
 func newFleet(t *testing.T, addresses map[string]string) *fleet {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f := &fleet{t: t, api: testenv.Client(t, env.Admin, scheme), namespace: env.Namespace(t, "fleet-"), lab: netns.New(), nodes: map[string]*node{}}
+	f := apiOnly(t)
+	f.lab, f.nodes = netns.New(), map[string]*node{}
 	t.Cleanup(func() {
 		if err := f.lab.Close(); err != nil {
 			t.Error(err)

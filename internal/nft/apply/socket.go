@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"syscall"
@@ -49,12 +50,26 @@ func widen(c *netlink.Conn, raw syscall.RawConn) error {
 		return fmt.Errorf("cannot ask nftables anything: %w", err)
 	}
 	var read error
+	answer, size := make([]byte, page), 0
 	err = raw.Read(func(fd uintptr) bool {
-		_, _, read = unix.Recvfrom(int(fd), make([]byte, page), 0)
+		size, _, read = unix.Recvfrom(int(fd), answer, 0)
 		return !errors.Is(read, unix.EAGAIN)
 	})
-	if err := errors.Join(err, read); err != nil {
+	if err := errors.Join(err, read, refusal(answer[:max(0, size)])); err != nil {
 		return fmt.Errorf("cannot read what nftables answers: %w", err)
 	}
 	return nil
+}
+
+// refusal is the error that an answer is; nil if it is none.
+func refusal(answer []byte) error {
+	const header, code = 16, 4 // bytes: struct nlmsghdr, then a number
+	if len(answer) < header+code || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
+		return nil
+	}
+	err := unix.Errno(-int32(binary.NativeEndian.Uint32(answer[header:]))) //nolint:gosec // the kernel's numbers are small
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("this process lacks CAP_NET_ADMIN: %w", err)
+	}
+	return err
 }

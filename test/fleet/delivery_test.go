@@ -1,0 +1,173 @@
+package fleet_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/identity"
+	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/internal/testenv"
+	"ringfence.dev/ringfence/internal/upstream"
+)
+
+var feeds = flag.Int("fleet.feeds", 30, "how many hosts TestDelivery follows the control plane as")
+
+// sets is how many sets of groups the hosts of TestDelivery wear: each the base
+// group and one other.
+const sets = 10
+
+// TestDelivery follows the control plane as many hosts at once, without their
+// kernels, and prints how long it takes from a change to the last of them.
+func TestDelivery(t *testing.T) {
+	f := apiOnly(t)
+	f.create("apiVersion: ringfence.dev/v1alpha1\nkind: VPC\nmetadata: {name: prod}\nspec: {cidrBlock: 10.60.0.0/16}")
+	f.group("base")
+	for n := range sets {
+		f.group(fmt.Sprintf("set-%d", n))
+	}
+	list := make([]*upstream.Feed, *feeds)
+	for n := range list {
+		name := fmt.Sprintf("host-%d", n)
+		address := netip.AddrFrom4([4]byte{10, 60, byte(n >> 8), byte(n)}).Next()
+		f.check(f.api.Create(t.Context(), &v1alpha1.Host{
+			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
+			Spec:       v1alpha1.HostSpec{Addresses: []v1alpha1.Address{address.String()}, SecurityGroupNames: []v1alpha1.Name{"base", fmt.Sprintf("set-%d", n%sets)}},
+		}))
+		list[n] = f.feed(name)
+	}
+	f.all(list, "base", 1000)
+	var one, every []time.Duration
+	for round := range 5 {
+		port := uint16(2000 + round) //nolint:gosec // small
+		every = append(every, f.timed(list, "base", port)...)
+		one = append(one, f.timed(list, fmt.Sprintf("set-%d", round), port+1000)...)
+	}
+	t.Logf("FIGURE %d hosts hear of a rule of all %d sets in %s", len(list), sets, spread(every))
+	t.Logf("FIGURE %d hosts hear of a rule of one set in %s", len(list)/sets, spread(one))
+}
+
+// apiOnly is a fleet without machines.
+func apiOnly(t *testing.T) *fleet {
+	t.Helper()
+	return &fleet{t: t, api: testenv.Client(t, env.Admin, scheme(t)), namespace: env.Namespace(t, "fleet-")}
+}
+
+// group makes a group that lets a port in.
+func (f *fleet) group(name string) {
+	f.t.Helper()
+	f.create(fmt.Sprintf(`
+apiVersion: ringfence.dev/v1alpha1
+kind: SecurityGroup
+metadata: {name: %s}
+spec:
+  vpcName: prod
+  type: Basic
+  innerAccess: Drop
+  ingress:
+  - {policy: Accept, priority: 1, protocol: TCP, ports: 1000/1000, peer: {cidr: 10.60.0.0/16}}
+`, name))
+}
+
+// feed follows the control plane as a host.
+func (f *fleet) feed(name string) *upstream.Feed {
+	f.t.Helper()
+	host := identity.Host{Namespace: f.namespace, Name: name}
+	config := rest.CopyConfig(env.Signed(f.t, host.User(), identity.HostGroup))
+	dir := statedir.Dir(f.t.TempDir())
+	plane, err := json.Marshal(map[string]any{"server": env.URL, "ca": config.CAData, "namespace": host.Namespace, "name": host.Name})
+	f.check(err)
+	f.check(dir.Save("host.pem", slices.Concat(config.CertData, config.KeyData)))
+	f.check(dir.Save("control-plane.json", plane))
+	client, err := upstream.Open(dir, clock.RealClock{}, slog.New(slog.DiscardHandler))
+	f.check(err)
+	return client.Follow(f.t.Context())
+}
+
+// has reports whether a host is to let a port of a group in.
+func has(feed *upstream.Feed, group string, port uint16) bool {
+	a, err := feed.Current()
+	if err != nil || a == nil {
+		return false
+	}
+	if !slices.Contains(a.Ruleset.SecurityGroupNames, group) {
+		return true // it does not concern this host
+	}
+	return slices.ContainsFunc(a.Ruleset.Ingress, func(r v1alpha1.RulesetRule) bool {
+		return r.Ports == v1alpha1.PortRange(fmt.Sprintf("%d/%d", port, port))
+	})
+}
+
+// all waits until all hosts are to let a port of a group in.
+func (f *fleet) all(list []*upstream.Feed, group string, port uint16) {
+	f.t.Helper()
+	f.slowly(func(context.Context) string {
+		for n, feed := range list {
+			if !has(feed, group, port) {
+				_, err := feed.Current()
+				return fmt.Sprintf("host-%d is not told of port %d of group %s: %v", n, port, group, err)
+			}
+		}
+		return ""
+	})
+}
+
+// timed changes a rule, and returns how long it took until each of the hosts that
+// it concerns heard of it.
+func (f *fleet) timed(list []*upstream.Feed, group string, port uint16) []time.Duration {
+	f.t.Helper()
+	var mu sync.Mutex
+	var out []time.Duration
+	var hear sync.WaitGroup
+	var changed time.Time
+	for _, feed := range list {
+		if has(feed, group, port) {
+			continue
+		}
+		hear.Go(func() {
+			for !has(feed, group, port) {
+				select {
+				case <-f.t.Context().Done():
+					return
+				case <-feed.Changed():
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, time.Since(changed))
+		})
+	}
+	mu.Lock() // nobody takes the time before it has begun
+	change(f, group, &v1alpha1.SecurityGroup{}, func(g *v1alpha1.SecurityGroup) {
+		g.Spec.Ingress[0].Ports = v1alpha1.PortRange(fmt.Sprintf("%d/%d", port, port))
+	})
+	changed = time.Now()
+	mu.Unlock()
+	hear.Wait()
+	f.all(list, group, port)
+	return out
+}
+
+// spread says how long things took.
+func spread(list []time.Duration) string {
+	if len(list) == 0 {
+		return "no time: nobody was concerned"
+	}
+	slices.Sort(list)
+	at := func(percent int) time.Duration {
+		return list[(len(list)-1)*percent/100].Round(time.Millisecond)
+	}
+	return fmt.Sprintf("%s (median), %s (99 of 100), %s (last)", at(50), at(99), at(100))
+}
