@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/identity"
@@ -39,14 +41,17 @@ func TestDelivery(t *testing.T) {
 		f.group(fmt.Sprintf("set-%d", n))
 	}
 	list := make([]*upstream.Feed, *feeds)
+	name := func(n int) string { return fmt.Sprintf("host-%d", n) }
 	for n := range list {
-		name := fmt.Sprintf("host-%d", n)
 		address := netip.AddrFrom4([4]byte{10, 60, byte(n >> 8), byte(n)}).Next()
 		f.check(f.api.Create(t.Context(), &v1alpha1.Host{
-			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
+			ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name(n)},
 			Spec:       v1alpha1.HostSpec{Addresses: []v1alpha1.Address{address.String()}, SecurityGroupNames: []v1alpha1.Name{"base", fmt.Sprintf("set-%d", n%sets)}},
 		}))
-		list[n] = f.feed(name)
+	}
+	for n := range list {
+		f.admitted(name(n))
+		list[n] = f.feed(name(n))
 	}
 	f.all(list, "base", 1000)
 	var one, every []time.Duration
@@ -81,6 +86,17 @@ spec:
 `, name))
 }
 
+// admitted waits until a host may read what is its own, as one that joins does.
+func (f *fleet) admitted(name string) {
+	f.t.Helper()
+	f.slowly(func(ctx context.Context) string {
+		if err := f.api.Get(ctx, client.ObjectKey{Namespace: f.namespace, Name: "ringfence:host:" + name}, &rbacv1.RoleBinding{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
 // feed follows the control plane as a host.
 func (f *fleet) feed(name string) *upstream.Feed {
 	f.t.Helper()
@@ -91,9 +107,9 @@ func (f *fleet) feed(name string) *upstream.Feed {
 	f.check(err)
 	f.check(dir.Save("host.pem", slices.Concat(config.CertData, config.KeyData)))
 	f.check(dir.Save("control-plane.json", plane))
-	client, err := upstream.Open(dir, clock.RealClock{}, slog.New(slog.DiscardHandler))
+	follower, err := upstream.Open(dir, clock.RealClock{}, slog.New(slog.DiscardHandler))
 	f.check(err)
-	return client.Follow(f.t.Context())
+	return follower.Follow(f.t.Context())
 }
 
 // has reports whether a host is to let a port of a group in.
