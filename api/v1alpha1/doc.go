@@ -53,6 +53,11 @@ const (
 	// released, so that a manifest that is applied for ever releases nothing
 	// that is held later.
 	AnnotationReleaseRemovals = GroupName + "/release-removals"
+	// LabelPoolPrefix begins the labels of a Rollout, one for each node pool in
+	// spec.nodePools: hosts of a pool watch the Rollouts with its label, and
+	// hear of no others. Behind it stands the pool's name, or of one with more
+	// than 63 characters the first 40 hexadecimal digits of its SHA-256.
+	LabelPoolPrefix = "pool." + GroupName + "/"
 	// AnnotationPaused on a Rollout stops its progress while it is there,
 	// whatever its value: no candidate begins, no further host runs one, and
 	// none becomes stable. One that fails is taken back all the same.

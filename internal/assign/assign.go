@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
@@ -124,6 +125,52 @@ func Rollout(h *v1alpha1.Host, all []v1alpha1.Rollout) (*v1alpha1.Rollout, bool)
 		}
 	}
 	return found, found != nil
+}
+
+// maxLabel is how long the name of a label may be, behind its prefix.
+const maxLabel = 63
+
+// PoolLabel is the label of the Rollouts that name a node pool.
+func PoolLabel(pool string) string {
+	if len(pool) > maxLabel {
+		sum := sha256.Sum256([]byte(pool))
+		pool = hex.EncodeToString(sum[:])[:40] //nolint:mnd // as names by content have
+	}
+	return v1alpha1.LabelPoolPrefix + pool
+}
+
+// Labels returns the labels of a Rollout: those that it has, but for node pools
+// those that it names. The result is nil if there are none.
+func Labels(have map[string]string, pools []v1alpha1.RolloutNodePool) map[string]string {
+	var out map[string]string
+	put := func(key, value string) {
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[key] = value
+	}
+	for key, value := range have {
+		if !strings.HasPrefix(key, v1alpha1.LabelPoolPrefix) {
+			put(key, value)
+		}
+	}
+	for _, p := range pools {
+		put(PoolLabel(p.Name), "")
+	}
+	return out
+}
+
+// Among says among which Rollouts of its namespace a host looks for its own: the
+// one with a name, or those with a label. Both are empty for a host that wears
+// nothing.
+func Among(h *v1alpha1.Host) (name, label string) {
+	switch {
+	case h.Spec.NodePoolName != "":
+		return "", PoolLabel(h.Spec.NodePoolName)
+	case len(h.Spec.SecurityGroupNames) > 0:
+		return convert.RolloutName(h.Spec.SecurityGroupNames), ""
+	}
+	return "", ""
 }
 
 // Pool returns what a Rollout says of a host's node pool; nil if nothing, as of a

@@ -104,7 +104,35 @@ func TestRolloutIsTheSet(t *testing.T) {
 			if r, ok := assign.Rollout(h, list); !ok || r.Name != want {
 				t.Errorf("seed %d: a host of pool %q with %v does not find its set", seed, h.Spec.NodePoolName, h.Spec.SecurityGroupNames)
 			}
+			if r, ok := assign.Rollout(h, among(h, list)); !ok || r.Name != want {
+				t.Errorf("seed %d: a host of pool %q with %v does not find its set among those that it looks at", seed, h.Spec.NodePoolName, h.Spec.SecurityGroupNames)
+			}
 		}
+	}
+}
+
+// among are the Rollouts that a host looks at.
+func among(h *v1alpha1.Host, all []v1alpha1.Rollout) []v1alpha1.Rollout {
+	name, label := assign.Among(h)
+	return slices.DeleteFunc(slices.Clone(all), func(r v1alpha1.Rollout) bool {
+		_, labelled := assign.Labels(nil, r.Spec.NodePools)[label]
+		return r.Name != name && !labelled
+	})
+}
+
+func TestLabels(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	have := map[string]string{"mine": "x", assign.PoolLabel("gone"): ""}
+	got := assign.Labels(have, []v1alpha1.RolloutNodePool{{Name: "p"}, {Name: long}})
+	want := map[string]string{"mine": "x", "pool.ringfence.dev/p": "", "pool.ringfence.dev/ffe054fe7ae0cb6dc65c3af9b61d5209f439851d": ""}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("labels %v, want %v", got, want)
+	}
+	if got := assign.Labels(nil, nil); got != nil {
+		t.Errorf("no pools, labels %v", got)
+	}
+	if name, label := assign.Among(host("")); name+label != "" {
+		t.Errorf("a host that wears nothing looks at %q %q", name, label)
 	}
 }
 

@@ -52,11 +52,14 @@ type Feed struct {
 
 	mu       sync.Mutex
 	host     one[v1alpha1.Host]
-	rollouts many[v1alpha1.Rollout]
-	groups   map[string]*group
-	also     []string
-	current  *Assignment
-	why      error
+	rollouts *many[v1alpha1.Rollout]
+	// among says which Rollouts these are; stop ends to follow them.
+	among   [2]string
+	stop    context.CancelFunc
+	groups  map[string]*group
+	also    []string
+	current *Assignment
+	why     error
 
 	// ruleset is the one that was read last. Only the feed's own goroutine has it.
 	ruleset     *v1alpha1.RulesetSpec
@@ -69,9 +72,8 @@ func (c *Client) Follow(ctx context.Context) *Feed {
 		client: c, events: make(chan struct{}, 1), changed: make(chan struct{}, 1), groups: map[string]*group{},
 		why: fmt.Errorf("%w: %s has not answered", ErrUnknown, c.Server),
 	}
-	f.host.changed, f.rollouts.changed = f.event, f.event
-	f.watch(ctx, "hosts", fields.OneTermEqualSelector("metadata.name", c.Host.Name), &v1alpha1.Host{}, &locked{&f.mu, &f.host})
-	f.watch(ctx, "rollouts", fields.Everything(), &v1alpha1.Rollout{}, &locked{&f.mu, &f.rollouts})
+	f.host.changed = f.event
+	f.watch(ctx, "hosts", named(c.Host.Name), &v1alpha1.Host{}, &locked{&f.mu, &f.host})
 	go f.run(ctx)
 	return f
 }
@@ -109,10 +111,17 @@ func poke(c chan struct{}) {
 
 // watch lists and watches until the context ends; what fails is tried again,
 // later and later.
-func (f *Feed) watch(ctx context.Context, resource string, of fields.Selector, kind runtime.Object, into cache.ReflectorStore) {
-	lw := cache.NewListWatchFromClient(f.client.ours, resource, f.client.Host.Namespace, of)
+func (f *Feed) watch(ctx context.Context, resource string, of metav1.ListOptions, kind runtime.Object, into cache.ReflectorStore) {
+	lw := cache.NewFilteredListWatchFromClient(f.client.ours, resource, f.client.Host.Namespace, func(o *metav1.ListOptions) {
+		o.FieldSelector, o.LabelSelector = of.FieldSelector, of.LabelSelector
+	})
 	r := cache.NewReflectorWithOptions(lw, kind, into, cache.ReflectorOptions{Name: resource})
 	go r.RunWithContext(ctx)
+}
+
+// named selects the one object with a name.
+func named(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}
 }
 
 const (
@@ -198,7 +207,7 @@ var errTryAgain = errors.New("tried again soon")
 
 // assignment reads what is known.
 func (f *Feed) assignment(ctx context.Context) (*Assignment, error) {
-	host, rollouts, err := f.known()
+	host, rollouts, err := f.known(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -227,14 +236,22 @@ func (f *Feed) assignment(ctx context.Context) (*Assignment, error) {
 }
 
 // known returns what says which Ruleset the host runs.
-func (f *Feed) known() (*v1alpha1.Host, []v1alpha1.Rollout, error) {
+func (f *Feed) known(ctx context.Context) (*v1alpha1.Host, []v1alpha1.Rollout, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	silent := fmt.Errorf("%w: %s has not answered", ErrUnknown, f.client.Server)
 	switch {
-	case !f.host.known || !f.rollouts.known:
-		return nil, nil, fmt.Errorf("%w: %s has not answered", ErrUnknown, f.client.Server)
+	case !f.host.known:
+		return nil, nil, silent
 	case f.host.object == nil:
 		return nil, nil, fmt.Errorf("%w: there is no Host %s any more; it has to join again", ErrUnknown, f.client.Host)
+	}
+	f.followRollouts(ctx)
+	if f.rollouts == nil {
+		return nil, nil, fmt.Errorf("%w: Host %s wears no group", ErrUnknown, f.client.Host)
+	}
+	if !f.rollouts.known {
+		return nil, nil, silent
 	}
 	var list []v1alpha1.Rollout
 	for _, r := range f.rollouts.objects {
@@ -242,6 +259,28 @@ func (f *Feed) known() (*v1alpha1.Host, []v1alpha1.Rollout, error) {
 	}
 	slices.SortFunc(list, func(a, b v1alpha1.Rollout) int { return compareNames(&a, &b) })
 	return f.host.object, list, nil
+}
+
+// followRollouts follows those that the host's own may be among.
+func (f *Feed) followRollouts(ctx context.Context) {
+	name, label := assign.Among(f.host.object)
+	if f.among == [2]string{name, label} {
+		return
+	}
+	if f.stop != nil {
+		f.stop()
+	}
+	f.among, f.stop, f.rollouts = [2]string{name, label}, nil, nil
+	of := metav1.ListOptions{LabelSelector: label}
+	switch {
+	case name != "":
+		of = named(name)
+	case label == "":
+		return
+	}
+	ctx, f.stop = context.WithCancel(ctx)
+	f.rollouts = &many[v1alpha1.Rollout]{changed: f.event}
+	f.watch(ctx, "rollouts", of, &v1alpha1.Rollout{}, &locked{&f.mu, f.rollouts})
 }
 
 func compareNames(a, b metav1.Object) int {
@@ -274,7 +313,8 @@ func (f *Feed) members(ctx context.Context, named []string) (map[string][]netip.
 			ctx, stop := context.WithCancel(ctx)
 			g = &group{stop: stop, changed: f.event}
 			f.groups[name] = g
-			f.watch(ctx, "addressslices", fields.OneTermEqualSelector("spec.securityGroupName", name), &v1alpha1.AddressSlice{}, &locked{&f.mu, g})
+			of := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.securityGroupName", name).String()}
+			f.watch(ctx, "addressslices", of, &v1alpha1.AddressSlice{}, &locked{&f.mu, g})
 		}
 		list, err := g.members()
 		switch {

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/statedir"
@@ -39,8 +42,10 @@ func (c *Client) ruleset(ctx context.Context, name string) (*v1alpha1.RulesetSpe
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	object := &v1alpha1.Ruleset{}
-	err := c.ours.Get().Namespace(c.Host.Namespace).Resource("rulesets").Name(name).Do(ctx).Into(object)
+	object, err := c.fetch(ctx, name, "0") // from the server's memory: a name is its content, however old
+	if apierrors.IsNotFound(err) {
+		object, err = c.fetch(ctx, name, "")
+	}
 	if err != nil {
 		return nil, c.explain("Ruleset "+name, err)
 	}
@@ -51,6 +56,13 @@ func (c *Client) ruleset(ctx context.Context, name string) (*v1alpha1.RulesetSpe
 		c.log.Warn("cannot keep the Ruleset on disk: it is fetched again after a restart", "problem", err)
 	}
 	return &object.Spec, nil
+}
+
+// fetch reads a Ruleset as it was at a version or later; empty for the newest.
+func (c *Client) fetch(ctx context.Context, name, version string) (*v1alpha1.Ruleset, error) {
+	object := &v1alpha1.Ruleset{}
+	return object, c.ours.Get().Namespace(c.Host.Namespace).Resource("rulesets").Name(name).
+		VersionedParams(&metav1.GetOptions{ResourceVersion: version}, metav1.ParameterCodec).Do(ctx).Into(object)
 }
 
 func isNamed(spec *v1alpha1.RulesetSpec, name string) error {

@@ -88,8 +88,8 @@ func (o *one[T]) replace(list []any) error {
 	return o.put(list[0])
 }
 
-// named is an object with a name.
-type named interface{ GetName() string }
+// A nameable is an object with a name.
+type nameable interface{ GetName() string }
 
 // many keeps objects by their names.
 type many[T any] struct {
@@ -103,7 +103,7 @@ func (m *many[T]) put(object any) error {
 	if !ok {
 		return fmt.Errorf("%w: %T", errKind, object)
 	}
-	n, ok := object.(named)
+	n, ok := object.(nameable)
 	if !ok {
 		return fmt.Errorf("%w: %T", errKind, object)
 	}
@@ -116,7 +116,7 @@ func (m *many[T]) put(object any) error {
 }
 
 func (m *many[T]) drop(object any) error {
-	if n, ok := object.(named); ok {
+	if n, ok := object.(nameable); ok {
 		delete(m.objects, n.GetName())
 	}
 	m.changed()
@@ -166,7 +166,7 @@ func (g *group) put(object any) error {
 }
 
 func (g *group) drop(object any) error {
-	if n, ok := object.(named); ok {
+	if n, ok := object.(nameable); ok {
 		delete(g.slices, n.GetName())
 	}
 	g.sorted = nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func (f *fleet) feed(name string) *upstream.Feed {
 	f.t.Helper()
 	host := identity.Host{Namespace: f.namespace, Name: name}
 	config := rest.CopyConfig(env.Signed(f.t, host.User(), identity.HostGroup))
-	dir := statedir.Dir(f.t.TempDir())
+	dir := statedir.Dir(f.memory())
 	plane, err := json.Marshal(map[string]any{"server": env.URL, "ca": config.CAData, "namespace": host.Namespace, "name": host.Name})
 	f.check(err)
 	f.check(dir.Save("host.pem", slices.Concat(config.CertData, config.KeyData)))
@@ -110,6 +111,17 @@ func (f *fleet) feed(name string) *upstream.Feed {
 	follower, err := upstream.Open(dir, clock.RealClock{}, slog.New(slog.DiscardHandler))
 	f.check(err)
 	return follower.Follow(f.t.Context())
+}
+
+// memory is a folder that is on no disk, if there is such a thing: elsewhere each
+// host has a disk of its own to write to, here they would all wait for one.
+func (f *fleet) memory() string {
+	dir, err := os.MkdirTemp("/dev/shm", "ringfence-fleet-")
+	if err != nil {
+		return f.t.TempDir()
+	}
+	f.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // has reports whether a host is to let a port of a group in.

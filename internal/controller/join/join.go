@@ -24,6 +24,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -46,6 +47,7 @@ func Add(m manager.Manager) error {
 		// A host's status changes often; its name and identity never do.
 		For(&v1alpha1.Host{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&rbacv1.Role{}).Owns(&rbacv1.RoleBinding{}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce}).
 		Complete(roles)
 	if err != nil {
 		return err
@@ -54,6 +56,11 @@ func Add(m manager.Manager) error {
 		For(&certificatesv1.CertificateSigningRequest{}).
 		Complete(&requests{m.GetClient(), m.GetAPIReader(), clock.RealClock{}})
 }
+
+// atOnce is how many hosts get their roles at once. For each of them the API
+// server waits up to a tenth of a second, twice, until it is sure to know every
+// role, so that nobody hands out more than they have.
+const atOnce = 16
 
 // roles gives each Host its role.
 type roles struct{ client client.Client }

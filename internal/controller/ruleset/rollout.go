@@ -101,9 +101,9 @@ func (d *decider) step(have *v1alpha1.Rollout, t *trial) {
 	if have != nil {
 		now = have.DeepCopy()
 	}
-	now.Spec = t.spec
+	now.Spec, now.Labels = t.spec, assign.Labels(now.Labels, t.spec.NodePools)
 	d.plan.stepping = d.plan.stepping || t.spec.CandidateRulesetName != ""
-	if have == nil || !equality.Semantic.DeepEqual(have.Spec, now.Spec) {
+	if have == nil || !equality.Semantic.DeepEqual(have.Spec, now.Spec) || !maps.Equal(have.Labels, now.Labels) {
 		d.plan.rollouts = append(d.plan.rollouts, change{have, now})
 	}
 	status := t.told()
@@ -238,11 +238,12 @@ func (d *decider) garbage(sets map[string]*set, wanted map[string]v1alpha1.Rollo
 // go on following it.
 func (d *decider) leave(r *v1alpha1.Rollout) {
 	pools := d.pooled(nil, r.Spec.NodePools)
-	if slices.Equal(pools, r.Spec.NodePools) {
+	labels := assign.Labels(r.Labels, pools)
+	if slices.Equal(pools, r.Spec.NodePools) && maps.Equal(labels, r.Labels) {
 		return
 	}
 	now := r.DeepCopy()
-	now.Spec.NodePools = pools
+	now.Spec.NodePools, now.Labels = pools, labels
 	d.plan.rollouts = append(d.plan.rollouts, change{r, now})
 }
 
