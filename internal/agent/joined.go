@@ -124,11 +124,11 @@ func (j *joined) heard(ctx context.Context, n *news) {
 	if n.saved != nil {
 		j.feed.Also(convert.RulesetGroups(&n.saved.Order.Ruleset))
 	}
-	a, _ := j.feed.Current()
-	if a == nil { // nobody to tell yet
+	host := j.feed.Host()
+	if host == nil { // nobody to tell
 		return
 	}
-	if uid := string(a.Host.UID); uid != j.uid {
+	if uid := string(host.UID); uid != j.uid {
 		j.uid = uid
 		j.reporter.Again()
 	}
@@ -140,7 +140,7 @@ func (j *joined) heard(ctx context.Context, n *news) {
 			j.facts = found
 		}
 	}
-	j.reporter.Status(hostStatus(n, &j.facts, &a.Host.Status, j.clock.Now()))
+	j.reporter.Status(hostStatus(n, &j.facts, &host.Status, j.clock.Now()))
 }
 
 // A facts is what a host sees of itself.

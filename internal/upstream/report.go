@@ -34,7 +34,7 @@ type Reporter struct {
 // Report begins to tell, and ends with the context.
 func (c *Client) Report(ctx context.Context) *Reporter {
 	r := &Reporter{client: c, wake: make(chan struct{}, 1)}
-	go r.run(ctx)
+	go r.run(quiet(ctx, c.log))
 	return r
 }
 
