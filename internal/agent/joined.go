@@ -30,8 +30,8 @@ type joined struct {
 	facts    facts
 	// looked is when facts were gathered last.
 	looked time.Time
-	// uid is that of the Host that was told last.
-	uid string
+	// uid is that of the Host that was told last, seen its version.
+	uid, seen string
 }
 
 // follow follows the control plane that a state folder belongs to, until the
@@ -131,6 +131,10 @@ func (j *joined) heard(ctx context.Context, n *news) {
 	if uid := string(host.UID); uid != j.uid {
 		j.uid = uid
 		j.reporter.Again()
+	}
+	if host.ResourceVersion != j.seen {
+		j.seen = host.ResourceVersion
+		j.reporter.Seen(&host.Status)
 	}
 	if now := j.clock.Now(); n.links || now.Sub(j.looked) >= factsEvery {
 		j.looked = now

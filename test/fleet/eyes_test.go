@@ -47,3 +47,36 @@ func TestNotUnderstood(t *testing.T) {
 	f.nodes["node-1"].comes()
 	f.nodes["node-1"].says(v1alpha1.ReasonApplyFailed, name)
 }
+
+// TestToldAgain: what a host says of itself stands in the control plane again
+// after that has lost it, as one does that is back from a backup.
+func TestToldAgain(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, map[string]string{"node-1": "10.60.0.11"})
+	f.create(groups)
+	f.nodes["node-1"].comes()
+	h := f.nodes["node-1"].says(v1alpha1.ReasonConfirmed)
+	f.settled(v1alpha1.ReasonStable, "db")
+	masters := testenv.Client(t, env.Signed(t, "restorer", "system:masters"), scheme(t))
+	testenv.Eventually(t, func(ctx context.Context) string {
+		was, err := f.nodes["node-1"].host(ctx)
+		if err == nil {
+			was.Status.RulesetName, was.Status.RulesetSince = "older", nil
+			err = masters.Status().Update(ctx, was)
+		}
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	testenv.Eventually(t, func(ctx context.Context) string {
+		is, err := f.nodes["node-1"].host(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		if is.Status.RulesetName != h.Status.RulesetName {
+			return "the host runs " + is.Status.RulesetName + ", says the control plane"
+		}
+		return ""
+	})
+}
