@@ -30,7 +30,7 @@ func (f *Feed) listed(lw *cache.ListWatch) *cache.ListWatch {
 			f.answered(ctx, err)
 			if net.IsConnectionRefused(err) {
 				// Otherwise the reflector would go on watching.
-				err = fmt.Errorf("%s is away: %s", f.client.Server, err.Error())
+				err = fmt.Errorf("%s is away: %s", f.client.Server, err.Error()) //nolint:errorlint // that is the point
 			}
 			return out, err
 		},
@@ -81,6 +81,9 @@ func (w whisper) Enabled(ctx context.Context, _ slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (w whisper) Handle(ctx context.Context, r slog.Record) error {
+	if !w.Enabled(ctx, r.Level) { // errors come without being asked
+		return nil
+	}
 	r.Level = min(r.Level, slog.LevelDebug)
 	return w.Handler.Handle(ctx, r)
 }

@@ -348,7 +348,7 @@ func (f *Feed) members(ctx context.Context, named []string) (map[string][]netip.
 func (c *Client) explain(what string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%w: there is no %s", ErrUnknown, what)
+		return fmt.Errorf("%w: there is no %s (yet): %w", ErrUnknown, what, errTryAgain)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w: %s does not know this host's certificate: join again: %w", errTryAgain, c.Server, err)
 	}
