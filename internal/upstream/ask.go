@@ -30,7 +30,7 @@ func (f *Feed) listed(lw *cache.ListWatch) *cache.ListWatch {
 			f.answered(ctx, err)
 			if net.IsConnectionRefused(err) {
 				// Otherwise the reflector would go on watching.
-				err = fmt.Errorf("%s is away: %s", f.client.Server, err.Error()) //nolint:errorlint // that is the point
+				err = fmt.Errorf("%s is away: %s", f.client.Server, err.Error())
 			}
 			return out, err
 		},

@@ -237,7 +237,7 @@ func TestReached(t *testing.T) {
 
 // TestQuiet: what Kubernetes' libraries call an error is for who looks for it.
 func TestQuiet(t *testing.T) {
-	for level, want := range map[slog.Level]bool{slog.LevelInfo: false, slog.LevelDebug: true} {
+	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false, slog.LevelWarn: false, slog.LevelError: false} {
 		var said bytes.Buffer
 		ctx := quiet(t.Context(), slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: level})))
 		utilruntime.HandleErrorWithContext(ctx, io.ErrUnexpectedEOF, "Failed to watch")
