@@ -158,6 +158,14 @@ func (c *closing) closed(p *passage) bool {
 	return !c.none && c.concerns(p) && c.before.accepts(&p.flow) && !c.after.accepts(&p.flow)
 }
 
+// ours reports whether a flow is the agent's own to the control plane. Of one
+// that is older than the kernel's table, as before the first rules of a host,
+// the table does not know who began it: whose packet came first counts as its
+// beginning, and that may have been an answer.
+func (c *closing) ours(p *passage) bool {
+	return p.flow.Protocol == rules.TCP && slices.Contains(c.after.layout.order.Plane, p.wire.Peer)
+}
+
 // cut returns how an entry passed our hooks where it does not pass any more;
 // empty if it stays.
 //
@@ -171,7 +179,7 @@ func (c *closing) closed(p *passage) bool {
 func (c *closing) cut(e *conntrack.Entry, byUplink func(netip.Addr) bool) []passage {
 	var out []passage
 	for _, p := range []passage{comesIn(e), goesOut(e)} {
-		if c.closed(&p) && byUplink(p.flow.Remote) {
+		if c.closed(&p) && !c.ours(&p) && byUplink(p.flow.Remote) {
 			out = append(out, p)
 		}
 	}

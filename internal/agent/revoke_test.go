@@ -73,6 +73,8 @@ func TestWhatIsCut(t *testing.T) {
 	fromApp := lets(rules.Ingress, rules.Accept, rules.UDP, 53, app)
 	notApp := lets(rules.Egress, rules.Drop, rules.UDP, 53, app)
 	none := layoutOf(t, false, "")
+	joined := layoutOf(t, false, "")
+	joined.order.Plane = []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443")}
 	for name, c := range map[string]struct {
 		old, next *layout
 		protocol  rules.Protocol
@@ -84,6 +86,8 @@ func TestWhatIsCut(t *testing.T) {
 		"the rule stays":                     {layoutOf(t, false, "", web, ping), layoutOf(t, false, "", web), rules.TCP, "10.0.0.2:9 10.0.0.1:80", ""},
 		"it was never let in":                {layoutOf(t, false, "", web), none, rules.TCP, "10.0.0.2:9 10.0.0.1:81", ""},
 		"nothing is known of before":         {nil, none, rules.TCP, "10.0.0.2:9 10.0.0.1:81", "ingress TCP 10.0.0.2:9 -> 10.0.0.1:81"},
+		"the agent's own, seen backwards":    {nil, joined, rules.TCP, "10.0.0.2:6443 10.0.0.1:9", ""},
+		"another port of the control plane":  {nil, joined, rules.TCP, "10.0.0.2:6444 10.0.0.1:9", "ingress TCP 10.0.0.2:6444 -> 10.0.0.1:9"},
 		"before, it only observed":           {layoutOf(t, true, "", web), layoutOf(t, false, "", web), rules.TCP, "10.0.0.2:9 10.0.0.1:81", "ingress TCP 10.0.0.2:9 -> 10.0.0.1:81"},
 		"it only observes":                   {layoutOf(t, false, "", web), layoutOf(t, true, ""), rules.TCP, "10.0.0.2:9 10.0.0.1:80", ""},
 		"what has no ports":                  {layoutOf(t, false, "", ping), none, rules.ICMP, "10.0.0.2:0 10.0.0.1:0", "ingress ICMP 10.0.0.2 -> 10.0.0.1"},
