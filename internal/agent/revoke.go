@@ -158,12 +158,27 @@ func (c *closing) closed(p *passage) bool {
 	return !c.none && c.concerns(p) && c.before.accepts(&p.flow) && !c.after.accepts(&p.flow)
 }
 
-// ours reports whether a flow is the agent's own to the control plane. Of one
-// that is older than the kernel's table, as before the first rules of a host,
-// the table does not know who began it: whose packet came first counts as its
-// beginning, and that may have been an answer.
-func (c *closing) ours(p *passage) bool {
-	return p.flow.Protocol == rules.TCP && slices.Contains(c.after.layout.order.Plane, p.wire.Peer)
+// firstEphemeral is the first of the ports that Linux gives to who begins a flow
+// and names none.
+const firstEphemeral = 32768
+
+// turned reports whether a flow may have been begun by the other end, and pass
+// then. Before the first rules of a host the kernel may have followed no flows:
+// of one that is older than its table, whose packet came first counts as its
+// beginning, and that may have been an answer. Later the beginning is known.
+func (c *closing) turned(p *passage) bool {
+	if c.before.layout != nil || !p.flow.Protocol.HasPorts() {
+		return false
+	}
+	other := p.flow
+	other.Direction, other.Port, other.SourcePort = rules.Ingress, p.flow.SourcePort, p.flow.Port
+	if p.flow.Direction == rules.Ingress {
+		if p.wire.Own.Port() < firstEphemeral {
+			return false // nobody begins a flow from there
+		}
+		other.Direction = rules.Egress
+	}
+	return c.after.accepts(&other)
 }
 
 // cut returns how an entry passed our hooks where it does not pass any more;
@@ -179,7 +194,7 @@ func (c *closing) ours(p *passage) bool {
 func (c *closing) cut(e *conntrack.Entry, byUplink func(netip.Addr) bool) []passage {
 	var out []passage
 	for _, p := range []passage{comesIn(e), goesOut(e)} {
-		if c.closed(&p) && !c.ours(&p) && byUplink(p.flow.Remote) {
+		if c.closed(&p) && !c.turned(&p) && byUplink(p.flow.Remote) {
 			out = append(out, p)
 		}
 	}
