@@ -5,11 +5,11 @@ import (
 	"context"
 	"testing"
 
-	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/internal/testenv"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/testenv"
 )
 
 // forge gives the Ruleset that a set's first host is to try another content than
