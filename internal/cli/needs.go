@@ -39,14 +39,14 @@ func newNeeds(s Streams) *cobra.Command {
 		Use:   "needs -f FILE...",
 		Short: "List which flows a cluster cannot do without, and because of which objects",
 		Long:  needsHelp,
-		Example: "  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,sts,cm,crd,apiservices,\\\n" +
+		Example: "  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,crd,apiservices,\\\n" +
 			"    validatingwebhookconfigurations,mutatingwebhookconfigurations > dump.yaml\n  ringfence needs -f dump.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return cmd.run(c) },
 	}
 	c.Flags().StringArrayVarP(&cmd.paths, "file", "f", nil, "file or directory of cluster objects, - for standard input; may be repeated")
 	_ = c.MarkFlagFilename("file", "json", "yaml", "yml")
-	cmd.output.register(c)
+	cmd.register(c)
 	return c
 }
 

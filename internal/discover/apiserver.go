@@ -132,13 +132,13 @@ func (d *derivation) kubeadm() bool {
 	}
 	field := "/data/ClusterConfiguration"
 	if err := yaml.Unmarshal([]byte(m.data["ClusterConfiguration"]), &config); err != nil {
-		d.senseless(&m.object, field, "bad YAML: %v", err)
+		d.senselessf(&m.object, field, "bad YAML: %v", err)
 		return false
 	}
 	for _, text := range splitList(config.Networking.PodSubnet) {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			d.senseless(&m.object, field, "networking.podSubnet: %q: want CIDRs", text)
+			d.senselessf(&m.object, field, "networking.podSubnet: %q: want CIDRs", text)
 			continue
 		}
 		d.ranged(Party{Kind: AllPods}, p.Masked())
@@ -148,7 +148,7 @@ func (d *derivation) kubeadm() bool {
 	}
 	host, port, err := endpointOf(config.ControlPlaneEndpoint)
 	if err != nil {
-		d.senseless(&m.object, field, "controlPlaneEndpoint: %v", err)
+		d.senselessf(&m.object, field, "controlPlaneEndpoint: %v", err)
 		return false
 	}
 	d.toAPIServer(d.outside(host), port, m.at("%s", field))
@@ -170,9 +170,9 @@ func endpointOf(text string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// senseless is a finding in what stands inside a field: the object is unread.
-func (d *derivation) senseless(o *object, field, format string, args ...any) {
+// senselessf is a finding in what stands inside a field: the object is unread.
+func (d *derivation) senselessf(o *object, field, format string, args ...any) {
 	why := fmt.Sprintf(format, args...)
 	d.findings = append(d.findings, Finding{o.Ref, o.place + ": " + field, why})
-	d.dontKnow(&Unknown{About: o.Ref.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
+	d.dontKnow(&Unknown{About: o.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
 }

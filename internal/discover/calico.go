@@ -71,7 +71,7 @@ func (r *reader) ipPool() {
 	p := &ipPool{r.object, r.prefix("/spec/cidr", o.Spec.CIDR), o.Spec.IPIPMode, o.Spec.VXLANMode}
 	for field, mode := range map[string]string{"/spec/ipipMode": p.ipip, "/spec/vxlanMode": p.vxlan} {
 		if !poolMode(mode) {
-			r.wrong(field, "%q: want Always, CrossSubnet or Never", mode)
+			r.wrongf(field, "%q: want Always, CrossSubnet or Never", mode)
 		}
 	}
 	if !r.bad && !o.Spec.Disabled {
@@ -292,7 +292,7 @@ func (e *environment) port(variable string) uint16 {
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
 	if err != nil {
-		e.d.senseless(&e.pod.object, at.Field, "%s %q: want a port from 1 to 65535", variable, text)
+		e.d.senselessf(&e.pod.object, at.Field, "%s %q: want a port from 1 to 65535", variable, text)
 	}
 	return uint16(n)
 }

@@ -153,7 +153,7 @@ func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
 	if text, ok := f.container.flag(p.Flag); ok && p.Flag != "" {
 		var err error
 		if listens, err = parseListens(text); err != nil {
-			d.senseless(&f.pod.object, evidence.Field, "--%s: %v", p.Flag, err)
+			d.senselessf(&f.pod.object, evidence.Field, "--%s: %v", p.Flag, err)
 			return
 		}
 	} else if v := env.port(p.Env); v != 0 && p.Env != "" {
@@ -169,7 +169,6 @@ func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
 	}
 }
 
-//nolint:revive // one more than five would be a struct that is made for this call
 func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {
 	self := Party{Hosts, c.Name}
 	switch {
@@ -190,9 +189,8 @@ func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *
 	if !p.Calls {
 		d.claimed[claim{d.workloadOf(f.pod), n.Protocol, n.Ports.First}] = true
 	}
-	if f.pod.hostNetwork && n.From.Kind != AllPods {
-		n.Wire = Host
-		d.need(n, evidence)
+	if f.pod.hostNetwork {
+		d.hostNeed(n, evidence)
 		return
 	}
 	d.podNeed(n, evidence)

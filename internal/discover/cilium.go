@@ -33,7 +33,7 @@ func (d *derivation) ciliumMode(m *configMap) bool {
 	case "geneve":
 		o = overlay{"Geneve", rules.UDP, genevePort}
 	default:
-		d.senseless(&m.object, "/data/tunnel-protocol", "%q: want vxlan or geneve", protocol)
+		d.senselessf(&m.object, "/data/tunnel-protocol", "%q: want vxlan or geneve", protocol)
 		return false
 	}
 	ports := map[string]uint16{"tunnel-port": o.port, "cluster-health-port": 4240}
@@ -44,7 +44,7 @@ func (d *derivation) ciliumMode(m *configMap) bool {
 		}
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {
-			d.senseless(&m.object, "/data/"+key, "%q: want a port from 1 to 65535", text)
+			d.senselessf(&m.object, "/data/"+key, "%q: want a port from 1 to 65535", text)
 			return false
 		}
 		ports[key] = uint16(n)

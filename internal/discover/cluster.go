@@ -75,7 +75,7 @@ func (c *Cluster) Add(f *convert.Foreign) {
 		return
 	}
 	if first, ok := c.seen[r.Ref]; ok {
-		r.finding("", "the object stands twice, first at %s: this one is left out", first)
+		r.findingf("", "the object stands twice, first at %s: this one is left out", first)
 		return
 	}
 	put(&c.seen, r.Ref, r.place)
@@ -146,14 +146,14 @@ func (r *reader) head() bool {
 			} `json:"ownerReferences"`
 		} `json:"metadata"`
 	}
-	r.Ref.Kind = r.doc.Kind
+	r.Kind = r.doc.Kind
 	r.place = r.doc.At("").String()
 	if !r.decode(&o) {
 		return false
 	}
 	m := &o.Metadata
 	if m.Name == "" {
-		r.finding("/metadata/name", "the object has no name: it is left out")
+		r.findingf("/metadata/name", "the object has no name: it is left out")
 		return false
 	}
 	r.Name, r.Namespace, r.labels = m.Name, m.Namespace, m.Labels
@@ -190,13 +190,13 @@ func (r *reader) decode(out any) bool {
 	return false
 }
 
-// wrong is a finding that makes the object count as unread.
-func (r *reader) wrong(pointer, format string, args ...any) {
+// wrongf is a finding that makes the object count as unread.
+func (r *reader) wrongf(pointer, format string, args ...any) {
 	r.bad = true
-	r.finding(pointer, format, args...)
+	r.findingf(pointer, format, args...)
 }
 
-func (r *reader) finding(pointer, format string, args ...any) {
+func (r *reader) findingf(pointer, format string, args ...any) {
 	place := r.doc.At(pointer)
 	r.cluster.findings = append(r.cluster.findings, Finding{r.Ref, place.String(), fmt.Sprintf(format, args...)})
 }
@@ -204,7 +204,7 @@ func (r *reader) finding(pointer, format string, args ...any) {
 // port reads a port that may be absent: 0 then.
 func (r *reader) port(pointer string, n int64) uint16 {
 	if n < 0 || n > 65535 {
-		r.wrong(pointer, "port %d: want 1 to 65535", n)
+		r.wrongf(pointer, "port %d: want 1 to 65535", n)
 		return 0
 	}
 	return uint16(n)
@@ -220,14 +220,14 @@ func (r *reader) protocol(pointer, s string) rules.Protocol {
 	case "SCTP":
 		return rules.SCTP
 	}
-	r.wrong(pointer, "protocol %q: want TCP, UDP or SCTP", s)
+	r.wrongf(pointer, "protocol %q: want TCP, UDP or SCTP", s)
 	return rules.TCP
 }
 
 func (r *reader) addr(pointer, s string) netip.Addr {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" {
-		r.wrong(pointer, "%q: want an IP address", s)
+		r.wrongf(pointer, "%q: want an IP address", s)
 		return netip.Addr{}
 	}
 	return a.Unmap()
@@ -236,7 +236,7 @@ func (r *reader) addr(pointer, s string) netip.Addr {
 func (r *reader) prefix(pointer, s string) netip.Prefix {
 	p, err := netip.ParsePrefix(strings.TrimSpace(s)) // the API trims too
 	if err != nil {
-		r.wrong(pointer, "%q: want a CIDR", s)
+		r.wrongf(pointer, "%q: want a CIDR", s)
 	}
 	return p.Masked()
 }

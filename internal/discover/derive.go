@@ -74,6 +74,10 @@ func one(port uint16) rules.PortRange { return rules.PortRange{First: port, Last
 func (d *derivation) index() {
 	d.podsByName, d.byLabel, d.owners = map[name]*podLike{}, map[labelKey][]*podLike{}, map[name]owner{}
 	d.claimed, d.controlPlane = map[claim]bool{}, map[netip.Addr]bool{}
+	for _, list := range [][]*podLike{d.cluster.pods, d.cluster.workloads} {
+		slices.SortFunc(list, func(a, b *podLike) int { return a.compare(b.Ref) })
+	}
+	slices.SortFunc(d.cluster.pools, func(a, b *ipPool) int { return a.compare(b.Ref) })
 	d.nodesByName = map[string]*node{}
 	for _, n := range d.cluster.nodes {
 		d.nodesByName[n.Name] = n

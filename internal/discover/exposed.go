@@ -87,7 +87,7 @@ func (d *derivation) healthCheck(s *service) {
 	lb := Party{LoadBalancer, s.id().String()}
 	if s.healthCheck == 0 {
 		d.dontKnow(&Unknown{
-			About: "the health check port of " + s.Ref.String(), Why: "externalTrafficPolicy is Local, and no healthCheckNodePort is allocated yet",
+			About: "the health check port of " + s.String(), Why: "externalTrafficPolicy is Local, and no healthCheckNodePort is allocated yet",
 			Tell: "the Service as the API server has it",
 		}, s.at("/spec/externalTrafficPolicy"))
 		return

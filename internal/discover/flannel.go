@@ -27,10 +27,14 @@ type flannelConfig struct {
 // is none.
 func (d *derivation) flannel() bool {
 	for _, f := range d.running("flanneld") {
+		var first *configMap
 		for _, m := range d.cluster.configMaps {
-			if text, ok := m.data["net-conf.json"]; ok && m.Namespace == f.pod.Namespace {
-				return d.flannelBackend(m, text)
+			if _, ok := m.data["net-conf.json"]; ok && m.Namespace == f.pod.Namespace && (first == nil || m.Name < first.Name) {
+				first = m
 			}
+		}
+		if first != nil {
+			return d.flannelBackend(first, first.data["net-conf.json"])
 		}
 	}
 	return false
@@ -40,20 +44,20 @@ func (d *derivation) flannelBackend(m *configMap, text string) bool {
 	const field = "/data/net-conf.json"
 	var c flannelConfig
 	if err := json.Unmarshal([]byte(text), &c, json.MatchCaseInsensitiveNames(true)); err != nil {
-		d.senseless(&m.object, field, "bad JSON: %v", err)
+		d.senselessf(&m.object, field, "bad JSON: %v", err)
 		return false
 	}
 	for _, s := range []string{c.Network, c.IPv6Network} {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			d.ranged(Party{Kind: AllPods}, p.Masked())
 		} else if s != "" {
-			d.senseless(&m.object, field, "Network %q: want a CIDR", s)
+			d.senselessf(&m.object, field, "Network %q: want a CIDR", s)
 		}
 	}
 	b := &c.Backend
 	for _, p := range []int64{b.Port, b.ListenPort, b.ListenPortV6} {
 		if p < 0 || p > 65535 {
-			d.senseless(&m.object, field, "Backend: port %d: want 1 to 65535", p)
+			d.senselessf(&m.object, field, "Backend: port %d: want 1 to 65535", p)
 			return false
 		}
 	}
@@ -75,7 +79,7 @@ func (d *derivation) flannelBackend(m *configMap, text string) bool {
 		d.routes(m.at(field))
 		return true
 	default:
-		d.senseless(&m.object, field, "Backend.Type %q: want vxlan, host-gw, wireguard, ipip, udp or alloc", b.Type)
+		d.senselessf(&m.object, field, "Backend.Type %q: want vxlan, host-gw, wireguard, ipip, udp or alloc", b.Type)
 		return false
 	}
 	d.wrapped(o, b.DirectRouting, m.at(field))

@@ -149,7 +149,7 @@ func (r *reader) container(p *podLike, field string, raw *rawContainer) {
 			port: r.port(at+"/containerPort", rp.ContainerPort), hostPort: r.port(at+"/hostPort", rp.HostPort),
 		}
 		if port.port == 0 {
-			r.wrong(at+"/containerPort", "want a port from 1 to 65535")
+			r.wrongf(at+"/containerPort", "want a port from 1 to 65535")
 		}
 		if rp.HostIP != "" {
 			port.hostIP = r.addr(at+"/hostIP", rp.HostIP)

@@ -61,15 +61,14 @@ func (d *derivation) callPort(c *call, s *service, i int) {
 
 func (d *derivation) callTarget(c *call, s *service, p *servicePort, t *backend) {
 	n := Need{From: c.from, Protocol: p.protocol, Ports: t.ports(), Class: c.class, Why: c.why}
-	n.To = Party{Pods, s.Ref.String()}
+	n.To = Party{Pods, s.String()}
 	if t.host {
-		n.To = Party{Hosts, s.Ref.String()}
+		n.To = Party{Hosts, s.String()}
 	}
 	d.located(n.To, t.addresses...)
 	because := []Evidence{c.because, s.at("/spec/ports"), t.evidence}
 	if t.host {
-		n.Wire = Host
-		d.need(&n, because...)
+		d.hostNeed(&n, because...)
 		return
 	}
 	d.podNeed(&n, because...)
@@ -158,6 +157,24 @@ func (d *derivation) podNeed(n *Need, because ...Evidence) {
 			About: "how the API server reaches pods", Why: "pods are in an overlay, and the API server is on no node of it as far as is known",
 			Tell: "Nodes with the role control-plane and the EndpointSlice of Service default/kubernetes, or a konnectivity agent",
 		})
+	}
+	d.need(n, because...)
+}
+
+// hostNeed adds a need for something on hosts. Pods reach hosts outside of any
+// overlay: with the address of their own node, or with their own.
+func (d *derivation) hostNeed(n *Need, because ...Evidence) {
+	n.Wire = Host
+	switch {
+	case n.From.Kind != AllPods:
+	case d.network.wire == Overlay:
+		n.From = Party{Kind: Nodes}
+	default:
+		n.Wire = WireUnknown
+		d.dontKnow(&Unknown{
+			About: "with which address pods reach hosts", Why: "what masquerades packets of pods is not read",
+			Tell: "natOutgoing of Calico's IPPools, --ip-masq of flanneld, enable-ipv4-masquerade of Cilium",
+		}, because...)
 	}
 	d.need(n, because...)
 }

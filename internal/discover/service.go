@@ -73,7 +73,7 @@ func (r *reader) service() {
 	for i := range o.Spec.Ports {
 		p, at := &o.Spec.Ports[i], fmt.Sprintf("/spec/ports/%d", i)
 		if p.Port == 0 {
-			r.wrong(at+"/port", "want a port from 1 to 65535")
+			r.wrongf(at+"/port", "want a port from 1 to 65535")
 		}
 		r.port(at+"/targetPort", p.TargetPort.number)
 		s.ports = append(s.ports, servicePort{p.Name, r.protocol(at+"/protocol", p.Protocol), r.port(at+"/port", p.Port), r.port(at+"/nodePort", p.NodePort), p.TargetPort})

@@ -90,13 +90,13 @@ func (r *reader) hook(h hook, to *rawClientConfig) {
 	h.object = r.object
 	switch {
 	case (to.URL == "") == (to.Service == nil):
-		r.wrong(h.field, "want either a url or a service")
+		r.wrongf(h.field, "want either a url or a service")
 	case to.Service != nil:
 		h.field += "/service"
 		h.service = name{to.Service.Namespace, to.Service.Name}
 		h.port = cmp.Or(r.port(h.field+"/port", to.Service.Port), httpsPort)
 		if h.service.namespace == "" || h.service.name == "" {
-			r.wrong(h.field, "want the namespace and the name of a Service")
+			r.wrongf(h.field, "want the namespace and the name of a Service")
 		}
 	default:
 		h.field += "/url"
@@ -111,7 +111,7 @@ func (r *reader) hook(h hook, to *rawClientConfig) {
 func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
-		r.wrong(pointer, "%q: want a URL such as https://host:port/path", text)
+		r.wrongf(pointer, "%q: want a URL such as https://host:port/path", text)
 		return "", 0
 	}
 	n := int64(httpsPort)
@@ -119,7 +119,7 @@ func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
 		n, err = strconv.ParseInt(u.Port(), 10, 64)
 	}
 	if err != nil || n == 0 {
-		r.wrong(pointer, "port %q: want 1 to 65535", u.Port())
+		r.wrongf(pointer, "port %q: want 1 to 65535", u.Port())
 	}
 	return u.Hostname(), r.port(pointer, n)
 }
