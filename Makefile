@@ -9,7 +9,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 export CGO_ENABLED := 0
 export GOFLAGS := $(GOFLAGS) -trimpath
 
-.PHONY: help run build build-server build-agent test crash ha load lint generate verify bench bench-scale fuzz fuzz-long cover
+.PHONY: help run build build-server build-agent test crash ha load lint generate verify bench bench-delivery bench-scale fuzz fuzz-long cover
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ verify: generate lint ## prove that the tree is generated, tidy, formatted, lint
 bench: build-agent ## run the benchmarks; as root also what a host costs, each figure held against its bound
 	$(GO) test -run '^$$' -bench . -benchmem ./rules ./rules/flowset ./internal/cli
 	$(GO) test ./test/bench -run '^TestBounds$$' -v -count 1 -timeout 30m -bench.agent "$(CURDIR)/bin/ringfence-agent"
+
+bench-delivery: ## measure how long 1,000 hosts wait for a change of rules
+	$(GO) test ./test/fleet -run '^TestDelivery$$' -v -count 1 -timeout 10m -fleet.feeds 1000
 
 bench-scale: build-server ## measure bin/ringfence-server with 10,000 hosts in 200 groups (some five minutes)
 	$(GO) test ./test/scale -run '^TestScale$$' -v -timeout 30m -scale.server "$(CURDIR)/bin/ringfence-server"

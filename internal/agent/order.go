@@ -222,11 +222,8 @@ func (l *layout) cuts(forced []string) error {
 		return err
 	}
 	missing, err := policy.Cover(needs, nil)
-	if err != nil {
+	if err != nil || len(missing) == 0 {
 		return err
-	}
-	if len(missing) == 0 {
-		return nil
 	}
 	var lines, rows []string
 	for i := range missing {
