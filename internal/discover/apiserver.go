@@ -2,6 +2,7 @@ package discover
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -22,10 +23,16 @@ func (r *reader) configMap() {
 	var o struct {
 		Data map[string]string `json:"data"`
 	}
-	if r.decode(&o) {
-		put(&r.cluster.configMaps, r.id(), &configMap{r.object, o.Data})
+	if !r.decode(&o) {
+		return
 	}
+	maps.DeleteFunc(o.Data, func(_, v string) bool { return len(v) > maxSetting })
+	put(&r.cluster.configMaps, r.id(), &configMap{r.object, o.Data})
 }
+
+// maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
+// read here is a tenth of it, and others keep whole programs in theirs.
+const maxSetting = 32 << 10
 
 // kubernetesService is the Service of the API server itself.
 func kubernetesService() name { return name{"default", "kubernetes"} }

@@ -79,9 +79,13 @@ func (r *reader) ipPool() {
 	}
 }
 
+// poolMode reports whether s is a mode of encapsulation, in any case: variables
+// are written in all of them.
 func poolMode(s string) bool {
-	return slices.Contains([]string{"", "Never", "Off", "CrossSubnet", "Always"}, s)
+	return slices.ContainsFunc([]string{"", "Never", "Off", crossSubnet, "Always"}, func(m string) bool { return strings.EqualFold(m, s) })
 }
+
+const crossSubnet = "CrossSubnet"
 
 func (r *reader) felix() {
 	var o struct {
@@ -202,9 +206,9 @@ func (d *derivation) calicoWire(pools []*ipPool, env *environment) {
 		before := d.network
 		switch {
 		case wraps(p.vxlan):
-			d.wrapped(vxlan, p.vxlan != "Always", because...)
+			d.wrapped(vxlan, partly(p.vxlan), because...)
 		case wraps(p.ipip):
-			d.wrapped(overlay{name: "IPIP", protocol: rules.IPIP}, p.ipip != "Always", because...)
+			d.wrapped(overlay{name: "IPIP", protocol: rules.IPIP}, partly(p.ipip), because...)
 		default:
 			d.network = network{wire: RoutedPod}
 			d.routes(because...)
@@ -225,7 +229,9 @@ func (d *derivation) calicoWireGuard(felix *felixConfiguration) {
 	}
 }
 
-func wraps(mode string) bool { return mode == "Always" || mode == "CrossSubnet" }
+func wraps(mode string) bool { return strings.EqualFold(mode, "Always") || partly(mode) }
+
+func partly(mode string) bool { return strings.EqualFold(mode, crossSubnet) }
 
 func (d *derivation) calicoBGP(backend Evidence) {
 	c := d.cluster.bgp

@@ -24,10 +24,10 @@ func (c *Cluster) Derive() (*Report, error) {
 	d.deriveNodes()
 	d.deriveNetwork()
 	d.deriveAPIServer()
+	d.deriveComponents()
 	d.deriveHooks()
 	d.deriveDNS()
 	d.deriveExposed()
-	d.deriveComponents()
 	d.deriveHostPorts()
 	for ref := range c.broken {
 		d.dontKnow(&Unknown{About: ref.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, Evidence{Object: ref, Place: c.seen[ref]})

@@ -2,6 +2,7 @@ package discover_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -597,4 +598,45 @@ func TestHalfDeleted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestUnreadable: a Service that makes no sense does not make its webhook need
+// nothing.
+func TestUnreadable(t *testing.T) {
+	r := read(t, hook+strings.Replace(guardService, "port: 8443", "port: 84430", 1))
+	want(t, "unknown", abouts(r), noDNS, noNetwork, noNodes, noAPI, "Service guard/guard", "the ports of Service guard/guard")
+	for _, u := range r.Unknown {
+		if u.About == "the ports of Service guard/guard" && (u.Why != "it was read, but makes no sense" || len(u.Because.Evidence) != 1) {
+			t.Errorf("unknown %+v: want that the Service makes no sense, because of the webhook", u)
+		}
+	}
+}
+
+// FuzzDerive: nothing that can be read makes a panic, and the order of objects
+// does not matter.
+func FuzzDerive(f *testing.F) {
+	for _, text := range []string{controlPlane, hook + guardService + pod("a", false, 1, "10.0.0.1"), backend(`{"Type":"wireguard"}`), fmt.Sprintf(calicoNode, "bird")} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var objects []*convert.Foreign
+		for o, err := range convert.Foreigners(convert.File{Name: "f", Data: text}) {
+			if err != nil {
+				return
+			}
+			objects = append(objects, o)
+		}
+		var there, back discover.Cluster
+		for i := range objects {
+			there.Add(objects[i])
+			back.Add(objects[len(objects)-1-i])
+		}
+		a, b := derive(t, &there), derive(t, &back)
+		if len(a.Findings) > 0 {
+			return // of two objects with one name the first counts
+		}
+		if diff := cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("in another order (-there +back):\n%s", diff)
+		}
+	})
 }

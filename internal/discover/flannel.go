@@ -86,12 +86,12 @@ func (d *derivation) flannelBackend(m *configMap, text string) bool {
 	return true
 }
 
-// wrapped makes an overlay the network of pods. If some go without it, their
+// wrapped makes an overlay the network of pods. If some pass by it, their
 // own addresses are on the wire too.
-func (d *derivation) wrapped(o overlay, partly bool, because ...Evidence) { //nolint:revive // a fact of the configuration, no mode of ours
+func (d *derivation) wrapped(o overlay, some bool, because ...Evidence) { //nolint:revive // a fact of the configuration, no mode of ours
 	d.wraps(o, because...)
 	d.network = network{wire: Overlay, in: o.String()}
-	if partly {
+	if some {
 		d.network = network{wire: RoutedPod}
 		d.routes(because...)
 	}
