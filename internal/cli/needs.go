@@ -23,7 +23,7 @@ the latter is listed as unknown, with what would tell. A field that makes no sen
 a finding, and what hangs on it is unknown.
 
 WIRE says what a host's firewall sees: host (addresses of hosts), routed-pod (pods'
-own addresses), overlay (nothing but the overlay, which is a need of its own).
+own addresses), in OVERLAY (nothing but the overlay, which is a need of its own).
 
 Exit codes: 0 the needs were derived, 2 there is no answer.`
 
@@ -107,7 +107,7 @@ type jsonNeed struct {
 	In          string         `json:"in,omitempty"`
 	Why         string         `json:"why"`
 	Because     []jsonEvidence `json:"because"`
-	MoreBecause int            `json:"moreBecause,omitempty"`
+	MoreBecause int            `json:"moreBecause,omitzero"`
 }
 
 type jsonEvidence struct {
@@ -121,7 +121,7 @@ type jsonUnknown struct {
 	Why         string         `json:"why"`
 	Tell        string         `json:"tell"`
 	Because     []jsonEvidence `json:"because"`
-	MoreBecause int            `json:"moreBecause,omitempty"`
+	MoreBecause int            `json:"moreBecause,omitzero"`
 }
 
 type jsonBadField struct {
@@ -188,7 +188,7 @@ func (cmd *needsCommand) tell(r *discover.Report) error {
 	rows := make([][]string, 0, len(r.Needs))
 	for i := range r.Needs {
 		n := &r.Needs[i]
-		rows = append(rows, []string{n.From.String(), n.To.String(), protocolPort(n.Protocol, n.Ports), n.Class.String(), n.Wire.String(), becauseText(&n.Because)})
+		rows = append(rows, []string{n.From.String(), n.To.String(), protocolPort(n.Protocol, n.Ports), n.Class.String(), wireText(n), becauseText(&n.Because)})
 	}
 	if len(rows) > 0 {
 		table(p, []string{"FROM", "TO", "PORT", "CLASS", "WIRE", "BECAUSE OF"}, rows)
@@ -210,6 +210,14 @@ func (cmd *needsCommand) tell(r *discover.Report) error {
 		labelled(p, "why", f.Why)
 	}
 	return p.err
+}
+
+// wireText names the overlay that carries a need.
+func wireText(n *discover.Need) string {
+	if n.In != "" {
+		return "in " + n.In
+	}
+	return n.Wire.String()
 }
 
 // protocolPort returns the words for people, such as tcp/8443.

@@ -25,6 +25,7 @@ func (c *Cluster) Derive() (*Report, error) {
 	d.deriveNetwork()
 	d.deriveAPIServer()
 	d.deriveComponents()
+	d.deriveKubeProxy()
 	d.deriveHooks()
 	d.deriveDNS()
 	d.deriveExposed()

@@ -493,6 +493,23 @@ kind: DaemonSet
 metadata: {name: node-exporter, namespace: watch}
 spec: {template: {spec: {hostNetwork: true, containers: [{image: prometheus/node-exporter}]}}}
 `}, []string{podsToPods, "optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"}, []string{"with which address pods reach hosts"}},
+		{"kube-proxy by its configuration", []string{overlaid, `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-proxy, namespace: kube-system}
+spec: {template: {spec: {hostNetwork: true, containers: [{command: [/usr/local/bin/kube-proxy, --config=/var/lib/kube-proxy/config.conf]}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kube-proxy, namespace: kube-system}
+data: {config.conf: "healthzBindAddress: ''\nmetricsBindAddress: 0.0.0.0:10349\n"}
+`}, []string{flannelVXLAN, "optional: anywhere > hosts of kube-proxy: TCP 10256/10256, host", "optional: anywhere > hosts of kube-proxy: TCP 10349/10349, host"}, nil},
+		{"kube-proxy without its configuration is unknown", []string{overlaid, `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: kube-proxy, namespace: kube-system}
+spec: {template: {spec: {hostNetwork: true, containers: [{command: [/usr/local/bin/kube-proxy, --config=/var/lib/kube-proxy/config.conf]}]}}}
+`}, []string{flannelVXLAN}, []string{"the ports of kube-proxy"}},
 		{"kubeadm's endpoint", []string{overlaid, `
 apiVersion: v1
 kind: ConfigMap
