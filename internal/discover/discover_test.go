@@ -510,6 +510,44 @@ kind: DaemonSet
 metadata: {name: kube-proxy, namespace: kube-system}
 spec: {template: {spec: {hostNetwork: true, containers: [{command: [/usr/local/bin/kube-proxy, --config=/var/lib/kube-proxy/config.conf]}]}}}
 `}, []string{flannelVXLAN}, []string{"the ports of kube-proxy"}},
+		{"a rollout needs the port of the pods that run and that of the template", []string{overlaid, hook + guardService + pod("a", false, 9443, "10.244.1.5") + `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: guard, namespace: guard}
+spec: {template: {metadata: {labels: {app: guard}}, spec: {containers: [{image: guard, ports: [{name: web, containerPort: 9555}]}]}}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: guard-0, namespace: guard, ownerReferences: [{kind: Deployment, name: guard, controller: true}]}
+spec: {replicas: 0, template: {metadata: {labels: {app: guard}}, spec: {containers: [{image: guard, ports: [{name: web, containerPort: 9001}]}]}}}
+`}, []string{flannelVXLAN, toGuard + "9443/9443" + inVXLAN, toGuard + "9555/9555" + inVXLAN}, nil},
+		{"Endpoints tell where there are no slices, also those that are not ready", []string{overlaid, hook + guardService + `
+apiVersion: v1
+kind: Endpoints
+metadata: {name: guard, namespace: guard}
+subsets: [{notReadyAddresses: [{ip: 10.244.1.7}], ports: [{name: https, port: 9666}]}, {addresses: [{ip: 192.0.2.2}], ports: [{name: https, port: 9667}]}]
+`}, []string{flannelVXLAN, toGuard + "9666/9666" + inVXLAN, "essential: API server > hosts of Service guard/guard: TCP 9667/9667, host"}, nil},
+		{"an endpoint whose pod is on the host network is a host's, whatever its address", []string{overlaid, hook + `
+apiVersion: v1
+kind: Service
+metadata: {name: guard, namespace: guard}
+spec: {ports: [{port: 8443}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: guard-1, namespace: guard, labels: {kubernetes.io/service-name: guard}}
+addressType: IPv4
+ports: [{name: "", port: 9999}]
+endpoints: [{addresses: [203.0.113.9], targetRef: {kind: Pod, name: a}}]
+---` + pod("a", true, 9999, "203.0.113.9")}, []string{
+			flannelVXLAN, "essential: API server > hosts of Service guard/guard: TCP 9999/9999, host", "optional: anywhere > hosts of Pod guard/a: TCP 9999/9999, host",
+		}, nil},
+		{"a Service that is a name outside", []string{overlaid, hook + `
+apiVersion: v1
+kind: Service
+metadata: {name: guard, namespace: guard}
+spec: {type: ExternalName, externalName: far.example, ports: [{port: 8443}]}
+`}, []string{flannelVXLAN, "essential: API server > far.example: TCP 8443/8443, host"}, []string{"the addresses of far.example"}},
 		{"kubeadm's endpoint", []string{overlaid, `
 apiVersion: v1
 kind: ConfigMap
