@@ -521,3 +521,30 @@ func TestTrialCutsNothing(t *testing.T) {
 		return err
 	})
 }
+
+// TestOlderThanTheTable: of flows that are older than the kernel's table nobody
+// knows who began them. The first rules cut none that may have begun so that it
+// passes, whichever end was heard first.
+func TestOlderThanTheTable(t *testing.T) {
+	t.Parallel()
+	node1, node2, node3 := three(t)
+	out := node1.calls(node2.at(443), node2, node2.at(443))
+	in80 := node2.calls(node1.at(80), node1, node1.at(80))
+	forbidden := node3.calls(node1.at(81), node1, node1.at(81))
+	node1.network.must(in(node1.ns, func() error { return translate(node1.addr, 1, 1) })) // the kernel follows flows from here on
+	for _, c := range []struct {
+		*call
+		answers, hears net.Conn
+	}{{out, out.far, out.near}, {in80, in80.far, in80.near}} {
+		if !c.says(c.answers, c.hears, long) {
+			t.Fatalf("%s: no answer", c.what)
+		}
+	}
+	forbidden.wantTalks("before any rules")
+	dir := t.TempDir()
+	write(t, dir, wornBy1("other", "", "in protocol: TCP, ports: 80/80, peer: {groupName: app}, policy: Accept"))
+	node1.must(node1.flags(dir, "--once", "--confirm=probe")...)
+	out.wantTalks("out, its answer heard first")
+	in80.wantTalks("in, its answer heard first")
+	forbidden.wantCut("in, and dropped", node1, inDrop, outDrop)
+}

@@ -30,8 +30,8 @@ type joined struct {
 	facts    facts
 	// looked is when facts were gathered last.
 	looked time.Time
-	// uid is that of the Host that was told last.
-	uid string
+	// uid is that of the Host that was told last, seen its version.
+	uid, seen string
 }
 
 // follow follows the control plane that a state folder belongs to, until the
@@ -124,13 +124,17 @@ func (j *joined) heard(ctx context.Context, n *news) {
 	if n.saved != nil {
 		j.feed.Also(convert.RulesetGroups(&n.saved.Order.Ruleset))
 	}
-	a, _ := j.feed.Current()
-	if a == nil { // nobody to tell yet
+	host := j.feed.Host()
+	if host == nil { // nobody to tell
 		return
 	}
-	if uid := string(a.Host.UID); uid != j.uid {
+	if uid := string(host.UID); uid != j.uid {
 		j.uid = uid
 		j.reporter.Again()
+	}
+	if host.ResourceVersion != j.seen {
+		j.seen = host.ResourceVersion
+		j.reporter.Seen(&host.Status)
 	}
 	if now := j.clock.Now(); n.links || now.Sub(j.looked) >= factsEvery {
 		j.looked = now
@@ -140,7 +144,7 @@ func (j *joined) heard(ctx context.Context, n *news) {
 			j.facts = found
 		}
 	}
-	j.reporter.Status(hostStatus(n, &j.facts, &a.Host.Status, j.clock.Now()))
+	j.reporter.Status(hostStatus(n, &j.facts, &host.Status, j.clock.Now()))
 }
 
 // A facts is what a host sees of itself.

@@ -146,7 +146,10 @@ type follower struct {
 	relinked          bool
 	// bypassed are sentences about what passes without being judged.
 	bypassed []string
-	told     *report
+	// told is the report that was written last; untold the beat before which it
+	// is not tried again.
+	told   *report
+	untold int
 	// traffic is what is seen of packets, state what is told of the rest.
 	traffic *traffic
 	state   atomic.Pointer[standing]

@@ -158,6 +158,29 @@ func (c *closing) closed(p *passage) bool {
 	return !c.none && c.concerns(p) && c.before.accepts(&p.flow) && !c.after.accepts(&p.flow)
 }
 
+// firstEphemeral is the first of the ports that Linux gives to who begins a flow
+// and names none.
+const firstEphemeral = 32768
+
+// turned reports whether a flow may have been begun by the other end, and pass
+// then. Before the first rules of a host the kernel may have followed no flows:
+// of one that is older than its table, whose packet came first counts as its
+// beginning, and that may have been an answer. Later the beginning is known.
+func (c *closing) turned(p *passage) bool {
+	if c.before.layout != nil || !p.flow.Protocol.HasPorts() {
+		return false
+	}
+	other := p.flow
+	other.Direction, other.Port, other.SourcePort = rules.Ingress, p.flow.SourcePort, p.flow.Port
+	if p.flow.Direction == rules.Ingress {
+		if p.wire.Own.Port() < firstEphemeral {
+			return false // nobody begins a flow from there
+		}
+		other.Direction = rules.Egress
+	}
+	return c.after.accepts(&other)
+}
+
 // cut returns how an entry passed our hooks where it does not pass any more;
 // empty if it stays.
 //
@@ -171,7 +194,7 @@ func (c *closing) closed(p *passage) bool {
 func (c *closing) cut(e *conntrack.Entry, byUplink func(netip.Addr) bool) []passage {
 	var out []passage
 	for _, p := range []passage{comesIn(e), goesOut(e)} {
-		if c.closed(&p) && byUplink(p.flow.Remote) {
+		if c.closed(&p) && !c.turned(&p) && byUplink(p.flow.Remote) {
 			out = append(out, p)
 		}
 	}

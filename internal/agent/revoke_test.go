@@ -73,6 +73,8 @@ func TestWhatIsCut(t *testing.T) {
 	fromApp := lets(rules.Ingress, rules.Accept, rules.UDP, 53, app)
 	notApp := lets(rules.Egress, rules.Drop, rules.UDP, 53, app)
 	none := layoutOf(t, false, "")
+	joined := layoutOf(t, false, "")
+	joined.order.Plane = []netip.AddrPort{netip.MustParseAddrPort("10.0.0.2:6443")}
 	for name, c := range map[string]struct {
 		old, next *layout
 		protocol  rules.Protocol
@@ -84,6 +86,11 @@ func TestWhatIsCut(t *testing.T) {
 		"the rule stays":                     {layoutOf(t, false, "", web, ping), layoutOf(t, false, "", web), rules.TCP, "10.0.0.2:9 10.0.0.1:80", ""},
 		"it was never let in":                {layoutOf(t, false, "", web), none, rules.TCP, "10.0.0.2:9 10.0.0.1:81", ""},
 		"nothing is known of before":         {nil, none, rules.TCP, "10.0.0.2:9 10.0.0.1:81", "ingress TCP 10.0.0.2:9 -> 10.0.0.1:81"},
+		"the agent's own, seen backwards":    {nil, joined, rules.TCP, "10.0.0.2:6443 10.0.0.1:40000", ""},
+		"out, seen backwards":                {nil, none, rules.TCP, "10.0.0.2:443 10.0.0.1:40000", ""},
+		"which must not go out":              {nil, layoutOf(t, false, "", noHTTPS), rules.TCP, "10.0.0.2:443 10.0.0.1:40000", "ingress TCP 10.0.0.2:443 -> 10.0.0.1:40000"},
+		"in, seen backwards":                 {nil, layoutOf(t, false, "", web, noHTTPS), rules.TCP, "10.0.0.1:80 10.0.0.2:443", ""},
+		"later it is known who began it":     {layoutOf(t, false, "", lets(rules.Ingress, rules.Accept, rules.TCP, 40000, any4)), none, rules.TCP, "10.0.0.2:443 10.0.0.1:40000", "ingress TCP 10.0.0.2:443 -> 10.0.0.1:40000"},
 		"before, it only observed":           {layoutOf(t, true, "", web), layoutOf(t, false, "", web), rules.TCP, "10.0.0.2:9 10.0.0.1:81", "ingress TCP 10.0.0.2:9 -> 10.0.0.1:81"},
 		"it only observes":                   {layoutOf(t, false, "", web), layoutOf(t, true, ""), rules.TCP, "10.0.0.2:9 10.0.0.1:80", ""},
 		"what has no ports":                  {layoutOf(t, false, "", ping), none, rules.ICMP, "10.0.0.2:0 10.0.0.1:0", "ingress ICMP 10.0.0.2 -> 10.0.0.1"},

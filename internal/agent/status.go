@@ -45,11 +45,15 @@ func (f *follower) report() {
 	if reflect.DeepEqual(r, f.told) {
 		return
 	}
+	if f.turn.beats < f.untold {
+		return
+	}
 	if err := f.host.disk.write(statusFile, r); err != nil {
+		f.untold = f.turn.beats + lastRetry // a disk that is full stays so for a while
 		f.host.log.Error("cannot write the status", "problem", err)
 		return
 	}
-	f.told = r
+	f.told, f.untold = r, 0
 }
 
 // A Status is the answer of `ringfence-agent status`. Its names are a contract.

@@ -20,6 +20,7 @@ const certifyTime = time.Minute
 // time is over, until the context ends. What fails is tried again, and logged
 // when it begins to fail and when it works again.
 func (c *Client) KeepAlive(ctx context.Context) {
+	ctx = quiet(ctx, c.log)
 	const every = identity.LeaseSeconds * time.Second / leaseTries
 	failing, renewal := false, time.Time{}
 	for {

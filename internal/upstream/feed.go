@@ -60,6 +60,8 @@ type Feed struct {
 	also    []string
 	current *Assignment
 	why     error
+	// failed is why the control plane was asked in vain last; nil if it answered.
+	failed error
 
 	// ruleset is the one that was read last. Only the feed's own goroutine has it.
 	ruleset     *v1alpha1.RulesetSpec
@@ -68,6 +70,7 @@ type Feed struct {
 
 // Follow begins to follow. It ends with the context.
 func (c *Client) Follow(ctx context.Context) *Feed {
+	ctx = quiet(ctx, c.log)
 	f := &Feed{
 		client: c, events: make(chan struct{}, 1), changed: make(chan struct{}, 1), groups: map[string]*group{},
 		why: fmt.Errorf("%w: %s has not answered", ErrUnknown, c.Server),
@@ -87,6 +90,14 @@ func (f *Feed) Current() (*Assignment, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.current, f.why
+}
+
+// Host returns the host's own object, whatever it says; nil if it is not known,
+// or not there any more. It must not be changed.
+func (f *Feed) Host() *v1alpha1.Host {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.host.object
 }
 
 // Also asks for the members of further groups: those of the version in force,
@@ -115,7 +126,7 @@ func (f *Feed) watch(ctx context.Context, resource string, of metav1.ListOptions
 	lw := cache.NewFilteredListWatchFromClient(f.client.ours, resource, f.client.Host.Namespace, func(o *metav1.ListOptions) {
 		o.FieldSelector, o.LabelSelector = of.FieldSelector, of.LabelSelector
 	})
-	r := cache.NewReflectorWithOptions(lw, kind, into, cache.ReflectorOptions{Name: resource})
+	r := cache.NewReflectorWithOptions(f.listed(lw), kind, into, cache.ReflectorOptions{Name: resource})
 	go r.RunWithContext(ctx)
 }
 
@@ -240,6 +251,9 @@ func (f *Feed) known(ctx context.Context) (*v1alpha1.Host, []v1alpha1.Rollout, e
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	silent := fmt.Errorf("%w: %s has not answered", ErrUnknown, f.client.Server)
+	if f.failed != nil {
+		silent = fmt.Errorf("%w: %w", ErrUnknown, f.failed)
+	}
 	switch {
 	case !f.host.known:
 		return nil, nil, silent
@@ -334,7 +348,7 @@ func (f *Feed) members(ctx context.Context, named []string) (map[string][]netip.
 func (c *Client) explain(what string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%w: there is no %s", ErrUnknown, what)
+		return fmt.Errorf("%w: there is no %s (yet): %w", ErrUnknown, what, errTryAgain)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("%w: %s does not know this host's certificate: join again: %w", errTryAgain, c.Server, err)
 	}

@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -34,7 +38,7 @@ type Reporter struct {
 // Report begins to tell, and ends with the context.
 func (c *Client) Report(ctx context.Context) *Reporter {
 	r := &Reporter{client: c, wake: make(chan struct{}, 1)}
-	go r.run(ctx)
+	go r.run(quiet(ctx, c.log))
 	return r
 }
 
@@ -47,6 +51,26 @@ func (r *Reporter) Status(s *v1alpha1.HostStatus) {
 		r.status = s
 		poke(r.wake)
 	}
+}
+
+// Seen is what the control plane has. The status is told once more if that is not
+// what was told: somebody else wrote, or the plane is back from a backup.
+func (r *Reporter) Seen(s *v1alpha1.HostStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.told != nil && !saysAll(s, r.told) {
+		r.told = nil
+		poke(r.wake)
+	}
+}
+
+// saysAll reports whether a status is what was told, but for conditions of others.
+func saysAll(has, told *v1alpha1.HostStatus) bool {
+	ours := *has
+	ours.Conditions = slices.DeleteFunc(slices.Clone(has.Conditions), func(c metav1.Condition) bool {
+		return meta.FindStatusCondition(told.Conditions, c.Type) == nil
+	})
+	return equality.Semantic.DeepEqual(&ours, told)
 }
 
 // Again tells the status once more: the Host is another one than it was.

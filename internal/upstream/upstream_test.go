@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,8 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +24,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
@@ -225,5 +232,26 @@ func TestReached(t *testing.T) {
 	if err == nil {
 		_ = c.Close()
 		t.Skip("something listens at port 1")
+	}
+}
+
+// TestQuiet: what Kubernetes' libraries call an error is for who looks for it.
+func TestQuiet(t *testing.T) {
+	for level, want := range map[slog.Level]bool{slog.LevelDebug: true, slog.LevelInfo: false, slog.LevelWarn: false, slog.LevelError: false} {
+		var said bytes.Buffer
+		ctx := quiet(t.Context(), slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: level})))
+		utilruntime.HandleErrorWithContext(ctx, io.ErrUnexpectedEOF, "Failed to watch")
+		if got := strings.Contains(said.String(), "level=DEBUG") && strings.Contains(said.String(), "Failed to watch"); got != want || strings.Contains(said.String(), "ERROR") {
+			t.Errorf("at level %s: %q", level, &said)
+		}
+	}
+}
+
+// TestMissingIsAskedForAgain: a Ruleset that is not there yet may come, and no
+// other object changes when it does.
+func TestMissingIsAskedForAgain(t *testing.T) {
+	err := (&Client{}).explain("Ruleset r", apierrors.NewNotFound(schema.GroupResource{Resource: "rulesets"}, "r"))
+	if !errors.Is(err, errTryAgain) || !errors.Is(err, ErrUnknown) {
+		t.Errorf("got %v", err)
 	}
 }

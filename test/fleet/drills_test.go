@@ -65,9 +65,15 @@ func questionEnd(b []byte) int {
 // rollout returns the Rollout of a set of groups.
 func (f *fleet) rollout(ctx context.Context, groups ...string) *v1alpha1.Rollout {
 	f.t.Helper()
-	r := &v1alpha1.Rollout{}
-	f.check(f.api.Get(ctx, client.ObjectKey{Namespace: f.namespace, Name: convert.RolloutName(groups)}, r))
+	r, err := f.findRollout(ctx, groups...)
+	f.check(err)
 	return r
+}
+
+func (f *fleet) findRollout(ctx context.Context, groups ...string) (*v1alpha1.Rollout, error) {
+	r := &v1alpha1.Rollout{}
+	err := f.api.Get(ctx, client.ObjectKey{Namespace: f.namespace, Name: convert.RolloutName(groups)}, r)
+	return r, err
 }
 
 // settled waits until a Rollout has a reason.
