@@ -345,6 +345,12 @@ kind: FelixConfiguration
 metadata: {name: default}
 spec: {vxlanPort: 4790}
 `}, []string{"essential: nodes > nodes: UDP 4790/4790, host"}, nil},
+		{"Calico without a mesh, and a VXLAN port from the environment", []string{strings.Replace(fmt.Sprintf(calicoNode, "bird"), "env: [", "env: [{name: FELIX_VXLANPORT, value: '4791'}, {name: CALICO_IPV4POOL_VXLAN, value: always}, ", 1) + `
+apiVersion: crd.projectcalico.org/v1
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {nodeToNodeMeshEnabled: false}
+`}, []string{"essential: nodes > nodes: UDP 4791/4791, host"}, nil},
 		{"Calico without a pool anywhere is unknown", []string{fmt.Sprintf(calicoNode, "bird")}, nil, []string{noNetwork}},
 		{"Cilium with Geneve", []string{`
 apiVersion: apps/v1
@@ -585,6 +591,16 @@ func TestParties(t *testing.T) {
 	want(t, "parties", got,
 		"API server [192.0.2.1/32]", "nodes [192.0.2.1/32 192.0.2.2/32 2001:db8::1/128]", "pods of Service guard/guard [10.244.1.5/32]",
 		"all pods [10.244.0.0/16 10.244.0.0/24 10.244.1.0/24]")
+}
+
+// TestForeignAPIServer: an API server that is on no node cannot enter the overlay
+// as far as is known; others can.
+func TestForeignAPIServer(t *testing.T) {
+	r := read(t, strings.ReplaceAll(controlPlane, "endpoints: [{addresses: [192.0.2.1]}]", "endpoints: [{addresses: [198.51.100.66]}]"), backend(`{"Type": "vxlan"}`),
+		hook+guardService+pod("a", false, 9443, "10.244.1.5")+"apiVersion: v1\nkind: Service\nmetadata: {name: shop, namespace: guard}\nspec: {type: NodePort, selector: {app: guard}, ports: [{port: 80, targetPort: web, nodePort: 30080}]}\n")
+	want(t, "needs", lines(r), flannelVXLAN, kubelet, api, toGuard+"9443/9443, unknown", "expected: anywhere > nodes: TCP 30080/30080, host",
+		"expected: nodes > pods of Service guard/shop: TCP 9443/9443, overlay in VXLAN udp/8472")
+	want(t, "unknown", abouts(r), noDNS, "how the API server reaches pods")
 }
 
 // TestFindings: what makes no sense has its place, and is unknown, not gone.
