@@ -77,6 +77,7 @@ var floors = []floor{
 	{room: "/internal/convert", never: light},
 	{room: "/internal/judge", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
 	{room: "/internal/assign", never: light, direct: []ban{{"who decides does no I/O", []string{"os", "net", "io", "time"}}}},
+	{room: "/internal/discover", never: light, direct: []ban{{"objects in, needs out: it does no I/O", []string{"os", "io", "time", "net/http"}}, {"needs are no verdicts", []string{module + "/profiles", module + "/internal/judge"}}}},
 	{room: "/internal/cli", never: light},
 	{room: "/internal/files", never: light},
 	{room: "/internal/agent", never: light, direct: []ban{{"one room speaks to the control plane", []string{"k8s.io/client-go"}}}},

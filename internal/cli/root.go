@@ -80,7 +80,7 @@ func newRoot(program string, s Streams) *cobra.Command {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.AddCommand(
-		newCheck(s), newRules(s), newExplain(s), newDiff(s), newClusters(s), newRollout(s), newObserve(s), newToken(s), newVersion(s),
+		newCheck(s), newRules(s), newExplain(s), newDiff(s), newClusters(s), newRollout(s), newObserve(s), newNeeds(s), newToken(s), newVersion(s),
 	)
 	return root
 }

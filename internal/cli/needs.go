@@ -1,0 +1,255 @@
+package cli
+
+import (
+	"encoding/csv"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/discover"
+	"ringfence.dev/ringfence/rules"
+)
+
+const needsHelp = `Needs reads the objects of a Kubernetes cluster (what kubectl get -o yaml or -o json
+prints, or manifests) and lists who must reach whom, on which port, because of which
+object: webhooks, kubelets, the API server, DNS, the network of pods, Services, and
+the components that it knows.
+
+It makes a difference between what nothing needs and what the objects do not tell:
+the latter is listed as unknown, with what would tell. A field that makes no sense is
+a finding, and what hangs on it is unknown.
+
+WIRE says what a host's firewall sees: host (addresses of hosts), routed-pod (pods'
+own addresses), in OVERLAY (nothing but the overlay, which is a need of its own).
+
+Exit codes: 0 the needs were derived, 2 there is no answer.`
+
+type needsCommand struct {
+	output
+	streams Streams
+	paths   []string
+}
+
+func newNeeds(s Streams) *cobra.Command {
+	cmd := &needsCommand{output: newOutput("table", "json", "yaml", "csv"), streams: s}
+	c := &cobra.Command{
+		Use:   "needs -f FILE...",
+		Short: "List which flows a cluster cannot do without, and because of which objects",
+		Long:  needsHelp,
+		Example: "  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,crd,apiservices,\\\n" +
+			"    validatingwebhookconfigurations,mutatingwebhookconfigurations > dump.yaml\n  ringfence needs -f dump.yaml",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return cmd.run(c) },
+	}
+	c.Flags().StringArrayVarP(&cmd.paths, "file", "f", nil, "file or directory of cluster objects, - for standard input; may be repeated")
+	_ = c.MarkFlagFilename("file", "json", "yaml", "yml")
+	cmd.register(c)
+	return c
+}
+
+func (cmd *needsCommand) run(c *cobra.Command) error {
+	if err := cmd.checkFormat(c); err != nil {
+		return err
+	}
+	if len(cmd.paths) == 0 {
+		return usageError(c, "nothing to read: name files or directories of cluster objects with -f")
+	}
+	list, err := readFiles(cmd.paths, cmd.streams.In)
+	if err != nil {
+		return err
+	}
+	report, err := deriveNeeds(list)
+	if err != nil {
+		return err
+	}
+	if done, err := cmd.structured(cmd.streams.Out, needsOf(report)); done {
+		return err
+	}
+	if cmd.format == "csv" {
+		return cmd.csv(report)
+	}
+	return cmd.tell(report)
+}
+
+func deriveNeeds(list []convert.File) (*discover.Report, error) {
+	var cluster discover.Cluster
+	for _, file := range list {
+		for object, err := range convert.Foreigners(file) {
+			if err != nil {
+				return nil, err
+			}
+			cluster.Add(object)
+		}
+	}
+	return cluster.Derive()
+}
+
+// The JSON form of a report. Its names are a contract.
+type jsonNeeds struct {
+	Needs    []jsonNeed        `json:"needs"`
+	Unknown  []jsonUnknown     `json:"unknown"`
+	Findings []jsonBadField    `json:"findings"`
+	Parties  []jsonPartyPlaces `json:"parties"`
+}
+
+type jsonNeed struct {
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Protocol string `json:"protocol"`
+	// Ports is FROM/TO, -1/-1 for a protocol without.
+	Ports string `json:"ports"`
+	Class string `json:"class"`
+	Wire  string `json:"wire"`
+	// In is the overlay that carries the need, which makes no rule then.
+	In          string         `json:"in,omitempty"`
+	Why         string         `json:"why"`
+	Because     []jsonEvidence `json:"because"`
+	MoreBecause int            `json:"moreBecause,omitzero"`
+}
+
+type jsonEvidence struct {
+	Object string `json:"object"`
+	Field  string `json:"field,omitempty"`
+	Place  string `json:"place,omitempty"`
+}
+
+type jsonUnknown struct {
+	About       string         `json:"about"`
+	Why         string         `json:"why"`
+	Tell        string         `json:"tell"`
+	Because     []jsonEvidence `json:"because"`
+	MoreBecause int            `json:"moreBecause,omitzero"`
+}
+
+type jsonBadField struct {
+	Object string `json:"object"`
+	Place  string `json:"place"`
+	Why    string `json:"why"`
+}
+
+type jsonPartyPlaces struct {
+	Party string   `json:"party"`
+	CIDRs []string `json:"cidrs"`
+}
+
+func needsOf(r *discover.Report) jsonNeeds {
+	out := jsonNeeds{Needs: []jsonNeed{}, Unknown: []jsonUnknown{}, Findings: []jsonBadField{}, Parties: []jsonPartyPlaces{}}
+	for i := range r.Needs {
+		n := &r.Needs[i]
+		out.Needs = append(out.Needs, jsonNeed{
+			n.From.String(), n.To.String(), n.Protocol.String(), n.Ports.String(), n.Class.String(), n.Wire.String(), n.In, n.Why,
+			evidenceOf(&n.Because), n.Because.More,
+		})
+	}
+	for i := range r.Unknown {
+		u := &r.Unknown[i]
+		out.Unknown = append(out.Unknown, jsonUnknown{u.About, u.Why, u.Tell, evidenceOf(&u.Because), u.Because.More})
+	}
+	for _, f := range r.Findings {
+		out.Findings = append(out.Findings, jsonBadField{f.Object.String(), f.Place, f.Why})
+	}
+	for _, l := range r.Parties {
+		places := jsonPartyPlaces{Party: l.Party.String()}
+		for _, p := range l.Prefixes {
+			places.CIDRs = append(places.CIDRs, p.String())
+		}
+		out.Parties = append(out.Parties, places)
+	}
+	return out
+}
+
+func evidenceOf(b *discover.Because) []jsonEvidence {
+	out := make([]jsonEvidence, 0, len(b.Evidence))
+	for _, e := range b.Evidence {
+		out = append(out, jsonEvidence{e.Object.String(), e.Field, e.Place})
+	}
+	return out
+}
+
+func (cmd *needsCommand) csv(r *discover.Report) error {
+	w := csv.NewWriter(cmd.streams.Out)
+	_ = w.Write([]string{"from", "to", "protocol", "ports", "class", "wire", "in", "why", "because"}) // Error has it
+	for _, n := range needsOf(r).Needs {
+		objects := make([]string, 0, len(n.Because))
+		for _, e := range n.Because {
+			objects = append(objects, strings.TrimSpace(e.Object+" "+e.Field))
+		}
+		_ = w.Write([]string{n.From, n.To, n.Protocol, n.Ports, n.Class, n.Wire, n.In, n.Why, strings.Join(objects, "; ")})
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func (cmd *needsCommand) tell(r *discover.Report) error {
+	p := cmd.printer(cmd.streams.Out)
+	rows := make([][]string, 0, len(r.Needs))
+	for i := range r.Needs {
+		n := &r.Needs[i]
+		rows = append(rows, []string{n.From.String(), n.To.String(), protocolPort(n.Protocol, n.Ports), n.Class.String(), wireText(n), becauseText(&n.Because)})
+	}
+	if len(rows) > 0 {
+		table(p, []string{"FROM", "TO", "PORT", "CLASS", "WIRE", "BECAUSE OF"}, rows)
+	} else {
+		p.printf("these objects need nothing that is known\n")
+	}
+	for i := range r.Unknown {
+		u := &r.Unknown[i]
+		p.printf("\n%s %s\n", p.paint(styleYellow, "unknown:"), u.About)
+		labelled(p, "why", u.Why)
+		labelled(p, "tell", u.Tell)
+		if len(u.Because.Evidence) > 0 {
+			labelled(p, "because", becauseText(&u.Because))
+		}
+	}
+	for _, f := range r.Findings {
+		p.printf("\n%s %s\n", p.paint(styleRed, "finding:"), f.Object)
+		labelled(p, "where", f.Place)
+		labelled(p, "why", f.Why)
+	}
+	return p.err
+}
+
+// wireText names the overlay that carries a need.
+func wireText(n *discover.Need) string {
+	if n.In != "" {
+		return "in " + n.In
+	}
+	return n.Wire.String()
+}
+
+// protocolPort returns the words for people, such as tcp/8443.
+func protocolPort(proto rules.Protocol, ports rules.PortRange) string {
+	name := strings.ToLower(proto.String())
+	if name == strconv.Itoa(int(proto)) {
+		name = "protocol " + name
+	}
+	switch {
+	case ports.IsZero():
+		return name
+	case ports.First == ports.Last:
+		return fmt.Sprintf("%s/%d", name, ports.First)
+	}
+	return fmt.Sprintf("%s/%d-%d", name, ports.First, ports.Last)
+}
+
+// becauseText names the first object of each kind, and how many more there are.
+func becauseText(b *discover.Because) string {
+	var names []string
+	more, kind := b.More, ""
+	for _, e := range b.Evidence {
+		if e.Object.Kind == kind {
+			more++
+			continue
+		}
+		kind = e.Object.Kind
+		names = append(names, e.Object.String())
+	}
+	text := strings.Join(names, ", ")
+	if more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,185 @@
+package discover
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// A configMap is what we read of a ConfigMap: those that others ask for by name.
+type configMap struct {
+	object
+
+	data map[string]string
+}
+
+func (r *reader) configMap() {
+	var o struct {
+		Data map[string]string `json:"data"`
+	}
+	if !r.decode(&o) {
+		return
+	}
+	maps.DeleteFunc(o.Data, func(_, v string) bool { return len(v) > maxSetting })
+	put(&r.cluster.configMaps, r.id(), &configMap{r.object, o.Data})
+}
+
+// maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
+// read here is a tenth of it, and others keep whole programs in theirs.
+const maxSetting = 32 << 10
+
+// kubernetesService is the Service of the API server itself.
+func kubernetesService() name { return name{"default", "kubernetes"} }
+
+// deriveNodes finds what nodes are asked for, and where they are.
+func (d *derivation) deriveNodes() {
+	ports := map[uint16][]*node{}
+	for _, n := range d.cluster.nodes {
+		d.located(Party{Kind: Nodes}, n.internal...)
+		d.ranged(Party{Kind: AllPods}, n.podCIDRs...)
+		for _, a := range append(n.internal, n.external...) {
+			d.hosts[a] = true
+		}
+		if n.controlPlane {
+			d.located(Party{Kind: ControlPlane}, n.internal...)
+			for _, a := range n.internal {
+				d.controlPlane[a] = true
+			}
+		}
+		if n.kubelet == 0 {
+			d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
+			continue
+		}
+		ports[n.kubelet] = append(ports[n.kubelet], n)
+	}
+	if len(d.cluster.nodes) == 0 {
+		d.dontKnow(&Unknown{About: "the nodes", Why: "there is no Node among the objects", Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
+	}
+	for port, list := range ports {
+		to := Party{Kind: Nodes}
+		if len(ports) > 1 {
+			to.Name = fmt.Sprintf("kubelet port %d", port)
+		}
+		for _, n := range list {
+			d.located(to, n.internal...)
+			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"},
+				n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
+		}
+	}
+}
+
+// toAPIServer adds the need of all nodes for the API server.
+func (d *derivation) toAPIServer(to Party, port uint16, because Evidence) {
+	d.need(&Need{From: Party{Kind: Nodes}, To: to, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "nodes turn NotReady, and nothing is scheduled, started or watched"}, because)
+}
+
+// deriveAPIServer finds where the API server listens.
+func (d *derivation) deriveAPIServer() {
+	party := Party{Kind: APIServer}
+	known := false
+	for _, s := range d.cluster.slicesOf(kubernetesService()) {
+		for _, e := range s.endpoints {
+			d.located(party, e.address)
+		}
+		for k := range s.ports {
+			if p := &s.ports[k]; p.port > 0 && len(s.endpoints) > 0 {
+				known = true
+				d.toAPIServer(party, p.port, s.at("/ports/%d", k))
+			}
+		}
+	}
+	known = d.kubeadm() || known
+	known = d.isCommand("kube-apiserver") || known
+	if !known {
+		d.dontKnow(&Unknown{
+			About: "where the API server listens", Why: "none of the objects tells",
+			Tell: "the EndpointSlice of Service default/kubernetes, ConfigMap kube-system/kubeadm-config, or the pods of kube-apiserver",
+		})
+	}
+}
+
+func (d *derivation) isCommand(program string) bool {
+	for _, p := range d.cluster.pods {
+		for i := range p.containers {
+			if p.containers[i].program() == program {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// apiServerIsNode reports whether the API server is known to be on nodes.
+func (d *derivation) apiServerIsNode() bool {
+	for p := range d.parties[Party{Kind: APIServer}] {
+		if !d.hosts[p.Addr()] {
+			return false
+		}
+	}
+	return len(d.parties[Party{Kind: APIServer}]) > 0 || len(d.controlPlane) > 0
+}
+
+// kubeadm reads what kubeadm keeps of its configuration; false without any.
+func (d *derivation) kubeadm() bool {
+	m := d.cluster.configMaps[name{"kube-system", "kubeadm-config"}]
+	if m == nil {
+		return false
+	}
+	var config struct {
+		ControlPlaneEndpoint string `yaml:"controlPlaneEndpoint"`
+		Networking           struct {
+			PodSubnet string `yaml:"podSubnet"`
+		} `yaml:"networking"`
+	}
+	field := "/data/ClusterConfiguration"
+	if err := yaml.Unmarshal([]byte(m.data["ClusterConfiguration"]), &config); err != nil {
+		d.senselessf(&m.object, field, "bad YAML: %v", err)
+		return false
+	}
+	for _, text := range splitList(config.Networking.PodSubnet) {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			d.senselessf(&m.object, field, "networking.podSubnet: %q: want CIDRs", text)
+			continue
+		}
+		d.ranged(Party{Kind: AllPods}, p.Masked())
+	}
+	if config.ControlPlaneEndpoint == "" {
+		return false
+	}
+	host, port, err := endpointOf(config.ControlPlaneEndpoint)
+	if err != nil {
+		d.senselessf(&m.object, field, "controlPlaneEndpoint: %v", err)
+		return false
+	}
+	d.toAPIServer(d.outside(host), port, m.at("%s", field))
+	return true
+}
+
+// defaultAPIPort is where kubeadm's API server listens unless told otherwise.
+const defaultAPIPort = 6443
+
+func endpointOf(text string) (host string, port uint16, err error) {
+	host, portText, err := net.SplitHostPort(text)
+	if err != nil {
+		return text, defaultAPIPort, nil //nolint:nilerr // a host alone
+	}
+	n, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("%q: want HOST or HOST:PORT", text)
+	}
+	return host, uint16(n), nil
+}
+
+// senselessf is a finding in what stands inside a field: the object is unread.
+func (d *derivation) senselessf(o *object, field, format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	d.findings = append(d.findings, Finding{o.Ref, o.place + ": " + field, why})
+	d.dontKnow(&Unknown{About: o.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
+}

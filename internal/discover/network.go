@@ -1,0 +1,97 @@
+package discover
+
+import (
+	"fmt"
+	"strings"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// A network is how pods' packets cross the wire between hosts. The zero value
+// is not known.
+type network struct {
+	wire Wire
+	// in names the overlay: set iff wire is Overlay.
+	in string
+}
+
+// An overlay is what wraps packets of pods between nodes.
+type overlay struct {
+	name     string // VXLAN
+	protocol rules.Protocol
+	port     uint16 // 0 for protocols without ports
+}
+
+func (o overlay) String() string {
+	if o.port == 0 {
+		return fmt.Sprintf("%s, protocol %d", o.name, o.protocol)
+	}
+	return fmt.Sprintf("%s %s/%d", o.name, strings.ToLower(o.protocol.String()), o.port)
+}
+
+// deriveNetwork finds how pods reach each other, from the configuration of what
+// makes them.
+func (d *derivation) deriveNetwork() {
+	for _, derive := range []func() bool{d.flannel, d.calico, d.cilium} {
+		if derive() {
+			return
+		}
+	}
+	why := "none of the objects configures one that is read here"
+	var because []Evidence
+	for _, p := range d.running("antrea-agent", "ovnkube-node", "ovnkube", "kube-router", "terwayd", "weaver") {
+		why = "the configuration of this network is not read"
+		because = append(because, p.pod.at("%s%s", p.pod.root, p.container.field))
+	}
+	d.dontKnow(&Unknown{
+		About: "the network of pods: its overlay, its ports, and whether pods' own addresses are on the wire", Why: why,
+		Tell: "for Flannel its DaemonSet and ConfigMap kube-flannel-cfg; for Calico its DaemonSet, IPPools, FelixConfigurations and BGPConfigurations; for Cilium ConfigMap cilium-config",
+	}, because...)
+}
+
+// wraps adds the need of an overlay between all nodes.
+func (d *derivation) wraps(o overlay, because ...Evidence) {
+	n := Need{From: Party{Kind: Nodes}, To: Party{Kind: Nodes}, Protocol: o.protocol, Class: Essential, Wire: Host, Why: "pods on different nodes cannot reach each other"}
+	if o.port != 0 {
+		n.Ports = one(o.port)
+	}
+	d.need(&n, because...)
+}
+
+// routes adds the need of pods for each other where their addresses are on the wire.
+func (d *derivation) routes(because ...Evidence) {
+	d.need(&Need{From: Party{Kind: AllPods}, To: Party{Kind: AllPods}, Protocol: rules.AllProtocols, Class: Essential, Wire: RoutedPod, Why: "pods on different nodes cannot reach each other"}, because...)
+}
+
+// A found is a container with its pod, or template.
+type found struct {
+	pod       *podLike
+	container *container
+}
+
+// running returns the containers that run one of some programs.
+func (d *derivation) running(programs ...string) []found {
+	var out []found
+	for _, list := range [][]*podLike{d.cluster.workloads, d.cluster.pods} {
+		for _, p := range list {
+			for i := range p.containers {
+				c := &p.containers[i]
+				for _, program := range programs {
+					if c.program() == program || c.imagePath() == program {
+						out = append(out, found{p, c})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// defaultPorts of overlays, by their registrations or their implementations.
+const (
+	linuxVXLANPort  = 8472
+	vxlanPort       = 4789
+	genevePort      = 6081
+	wireguardPort   = 51820
+	wireguardPortV6 = 51821
+)

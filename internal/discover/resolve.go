@@ -1,0 +1,180 @@
+package discover
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// A call is a party that reaches the pods of a Service by one of its ports.
+type call struct {
+	from    Party
+	service name
+	port    uint16
+	class   Class
+	why     string
+	because Evidence
+}
+
+// call adds the needs of a call, or what is not known of it.
+func (d *derivation) call(c *call) {
+	ref := Ref{"Service", c.service.namespace, c.service.name}
+	s := d.cluster.services[c.service]
+	if s == nil {
+		why := "there is no such Service among the objects"
+		if d.cluster.broken[ref] {
+			why = "it was read, but makes no sense"
+		}
+		d.dontKnow(&Unknown{About: "the ports of " + ref.String(), Why: why, Tell: "the Service, and its EndpointSlices or pods"}, c.because)
+		return
+	}
+	i := slices.IndexFunc(s.ports, func(p servicePort) bool { return p.port == c.port && p.protocol == rules.TCP })
+	if i < 0 {
+		d.dontKnow(&Unknown{About: fmt.Sprintf("port %d of %s", c.port, ref), Why: "the Service has no such TCP port: the call fails", Tell: "a port of the Service with this number"}, c.because, s.at("/spec/ports"))
+		return
+	}
+	d.callPort(c, s, i)
+}
+
+// callPort is call for one port of a Service that is there.
+func (d *derivation) callPort(c *call, s *service, i int) {
+	p := &s.ports[i]
+	if s.kind == "ExternalName" {
+		d.need(&Need{From: c.from, To: d.outside(s.externalName), Protocol: p.protocol, Ports: one(p.port), Class: c.class, Wire: Host, Why: c.why}, c.because, s.at("/spec/externalName"))
+		return
+	}
+	targets := d.targets(s, i)
+	for _, t := range targets {
+		d.callTarget(c, s, p, &t)
+	}
+	if len(targets) == 0 {
+		about := fmt.Sprintf("who answers on port %d of %s", p.port, s.Ref)
+		tell := "its EndpointSlices, its pods, or the Deployment, DaemonSet or StatefulSet that makes them"
+		if len(s.selector) == 0 {
+			tell = "its EndpointSlices: the Service has no selector"
+		}
+		d.dontKnow(&Unknown{About: about, Why: "no endpoint of it is among the objects, and nothing that would make one", Tell: tell}, c.because, s.at("/spec/ports/%d", i))
+	}
+}
+
+func (d *derivation) callTarget(c *call, s *service, p *servicePort, t *backend) {
+	n := Need{From: c.from, Protocol: p.protocol, Ports: t.ports(), Class: c.class, Why: c.why}
+	n.To = Party{Pods, s.String()}
+	if t.host {
+		n.To = Party{Hosts, s.String()}
+	}
+	d.located(n.To, t.addresses...)
+	because := []Evidence{c.because, s.at("/spec/ports"), t.evidence}
+	if t.host {
+		d.hostNeed(&n, because...)
+		return
+	}
+	d.podNeed(&n, because...)
+}
+
+// A backend is where a port of a Service leads.
+type backend struct {
+	port      uint16 // 0: every port
+	host      bool
+	addresses []netip.Addr
+	evidence  Evidence
+}
+
+func (b *backend) ports() rules.PortRange {
+	if b.port == 0 {
+		return rules.PortRange{First: 1, Last: 65535}
+	}
+	return one(b.port)
+}
+
+// targets returns the backends of a Service's port: those that its slices name,
+// and those that its pods and their templates have. A rollout needs both.
+func (d *derivation) targets(s *service, i int) []backend {
+	p := &s.ports[i]
+	var out []backend
+	for _, sl := range d.cluster.slicesOf(s.id()) {
+		for k := range sl.ports {
+			if sl.ports[k].name == p.name && sl.ports[k].protocol == p.protocol {
+				out = append(out, d.endpoints(sl, k)...)
+			}
+		}
+	}
+	if len(s.selector) == 0 {
+		return out
+	}
+	for _, pod := range d.matching(s.Namespace, s.selector) {
+		b := backend{port: p.port, host: pod.hostNetwork, addresses: pod.addresses, evidence: s.at("/spec/ports/%d", i)}
+		if len(pod.containers) > 0 && !pod.isPod {
+			b.evidence = pod.at("%s", pod.root)
+		}
+		ok := true
+		switch t := p.target; {
+		case t.number > 0:
+			b.port = uint16(t.number) //nolint:gosec // looked at when it was read
+		case t.name != "":
+			b.port, b.evidence, ok = pod.find(t.name, p.protocol)
+		}
+		if ok {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// endpoints returns the backends that a port of a slice has: one on hosts, one
+// on pods.
+func (d *derivation) endpoints(s *slice, port int) []backend {
+	var hosts, pods backend
+	for i := range s.endpoints {
+		e := &s.endpoints[i]
+		to := &pods
+		pod := d.podsByName[name{s.Namespace, e.pod}]
+		if d.hosts[e.address] || e.pod != "" && pod != nil && pod.hostNetwork {
+			to = &hosts
+		}
+		to.addresses = append(to.addresses, e.address)
+	}
+	hosts.host = true
+	var out []backend
+	for _, b := range []backend{hosts, pods} {
+		if len(b.addresses) > 0 {
+			b.port, b.evidence = s.ports[port].port, s.at("/ports/%d", port)
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// podNeed adds a need with a pod's address at one end at least: it is on the
+// wire as the network has it.
+func (d *derivation) podNeed(n *Need, because ...Evidence) {
+	n.Wire, n.In = d.network.wire, d.network.in
+	if n.Wire == Overlay && n.From.Kind == APIServer && !d.apiServerIsNode() {
+		n.Wire, n.In = WireUnknown, ""
+		d.dontKnow(&Unknown{
+			About: "how the API server reaches pods", Why: "pods are in an overlay, and the API server is on no node of it as far as is known",
+			Tell: "Nodes with the role control-plane and the EndpointSlice of Service default/kubernetes, or a konnectivity agent",
+		})
+	}
+	d.need(n, because...)
+}
+
+// hostNeed adds a need for something on hosts. Pods reach hosts outside of any
+// overlay: with the address of their own node, or with their own.
+func (d *derivation) hostNeed(n *Need, because ...Evidence) {
+	n.Wire = Host
+	switch {
+	case n.From.Kind != AllPods:
+	case d.network.wire == Overlay:
+		n.From = Party{Kind: Nodes}
+	default:
+		n.Wire = WireUnknown
+		d.dontKnow(&Unknown{
+			About: "with which address pods reach hosts", Why: "what masquerades packets of pods is not read",
+			Tell: "natOutgoing of Calico's IPPools, --ip-masq of flanneld, enable-ipv4-masquerade of Cilium",
+		}, because...)
+	}
+	d.need(n, because...)
+}

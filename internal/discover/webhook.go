@@ -1,0 +1,139 @@
+package discover
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"ringfence.dev/ringfence/rules"
+)
+
+// A hook is something outside that the API server calls: a Service, or a URL.
+type hook struct {
+	object
+
+	field string // JSON pointer of what names the Service, or of the URL
+	// what is for people: "webhook X", "conversion", "API service".
+	what    string
+	service name
+	port    uint16
+	// host is that of a URL. Empty iff there is a Service.
+	host string
+	// class: some webhooks may fail.
+	class Class
+}
+
+type rawServiceRef struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Port      int64  `json:"port"`
+}
+
+type rawClientConfig struct {
+	URL     string         `json:"url"`
+	Service *rawServiceRef `json:"service"`
+}
+
+// httpsPort is where the API server calls what names no port.
+const httpsPort = 443
+
+func (r *reader) webhooks() {
+	var o struct {
+		Webhooks []struct {
+			Name          string          `json:"name"`
+			FailurePolicy string          `json:"failurePolicy"`
+			ClientConfig  rawClientConfig `json:"clientConfig"`
+		} `json:"webhooks"`
+	}
+	if !r.decode(&o) {
+		return
+	}
+	for i := range o.Webhooks {
+		w := &o.Webhooks[i]
+		h := hook{what: "webhook " + w.Name, field: fmt.Sprintf("/webhooks/%d/clientConfig", i), class: Essential}
+		if w.FailurePolicy == "Ignore" {
+			h.class = Expected
+		}
+		r.hook(h, &w.ClientConfig)
+	}
+}
+
+func (r *reader) conversion() {
+	var o struct {
+		Spec struct {
+			Conversion struct {
+				Strategy string `json:"strategy"`
+				Webhook  struct {
+					ClientConfig rawClientConfig `json:"clientConfig"`
+				} `json:"webhook"`
+			} `json:"conversion"`
+		} `json:"spec"`
+	}
+	if r.decode(&o) && o.Spec.Conversion.Strategy == "Webhook" {
+		r.hook(hook{what: "conversion of " + r.Name, field: "/spec/conversion/webhook/clientConfig", class: Essential}, &o.Spec.Conversion.Webhook.ClientConfig)
+	}
+}
+
+func (r *reader) apiService() {
+	var o struct {
+		Spec struct {
+			Service *rawServiceRef `json:"service"`
+		} `json:"spec"`
+	}
+	if r.decode(&o) && o.Spec.Service != nil { // without one the API server answers itself
+		r.hook(hook{what: "API " + r.Name, field: "/spec", class: Essential}, &rawClientConfig{Service: o.Spec.Service})
+	}
+}
+
+func (r *reader) hook(h hook, to *rawClientConfig) {
+	h.object = r.object
+	switch {
+	case (to.URL == "") == (to.Service == nil):
+		r.wrongf(h.field, "want either a url or a service")
+	case to.Service != nil:
+		h.field += "/service"
+		h.service = name{to.Service.Namespace, to.Service.Name}
+		h.port = cmp.Or(r.port(h.field+"/port", to.Service.Port), httpsPort)
+		if h.service.namespace == "" || h.service.name == "" {
+			r.wrongf(h.field, "want the namespace and the name of a Service")
+		}
+	default:
+		h.field += "/url"
+		h.host, h.port = r.hostPort(h.field, to.URL)
+	}
+	if !r.bad {
+		r.cluster.hooks = append(r.cluster.hooks, &h)
+	}
+}
+
+// hostPort reads host and port of a URL.
+func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		r.wrongf(pointer, "%q: want a URL such as https://host:port/path", text)
+		return "", 0
+	}
+	n := int64(httpsPort)
+	if u.Port() != "" {
+		n, err = strconv.ParseInt(u.Port(), 10, 64)
+	}
+	if err != nil || n == 0 {
+		r.wrongf(pointer, "port %q: want 1 to 65535", u.Port())
+	}
+	return u.Hostname(), r.port(pointer, n)
+}
+
+// deriveHooks finds what the API server must reach to answer.
+func (d *derivation) deriveHooks() {
+	for _, h := range d.cluster.hooks {
+		because := h.at("%s", h.field)
+		why := h.what + " fails"
+		if h.host != "" {
+			to := d.outside(h.host)
+			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(h.port), Class: h.class, Wire: Host, Why: why}, because)
+			continue
+		}
+		d.call(&call{from: Party{Kind: APIServer}, service: h.service, port: h.port, class: h.class, why: why, because: because})
+	}
+}
