@@ -60,8 +60,11 @@ func (f *follower) report() {
 type Status struct {
 	// Host, Version, Since, Why, Groups and Observe are what is enforced, by
 	// the disk; zero if nothing is.
-	Host    string     `json:"host,omitempty"`
-	Version string     `json:"version,omitempty"`
+	Host    string `json:"host,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Ruleset names what the version enforces in the control plane; empty if it
+	// comes from manifests.
+	Ruleset string     `json:"ruleset,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
 	Why     string     `json:"why,omitempty"`
 	Groups  []string   `json:"groups,omitempty"`
@@ -75,6 +78,8 @@ type Status struct {
 	Left  string `json:"left,omitempty"`
 	// Drift is what the table has other than it should.
 	Drift []string `json:"drift"`
+	// From is where the agent that ran last reads what is wanted.
+	From string `json:"from,omitempty"`
 	// Running says whether an agent runs, Problems what is wrong.
 	Running  bool     `json:"running"`
 	Problems []string `json:"problems"`
@@ -95,7 +100,7 @@ func gatherStatus(d disk) (*Status, error) {
 	if told, err := d.load(statusFile, &r); err != nil {
 		return nil, err
 	} else if told {
-		s.LastDrift = r.Drift
+		s.LastDrift, s.From = r.Drift, r.From
 		if s.Running {
 			s.problem(r.Reading)
 			s.problem(r.Applying)
@@ -165,6 +170,7 @@ func (s *Status) kernel(saved *record, hits map[string]time.Time) error {
 	if err != nil {
 		return err
 	}
+	s.Ruleset = saved.Order.RulesetName
 	s.Host, s.Version, s.Since, s.Why = saved.Order.Host, saved.Version, &saved.Since, saved.Why
 	s.Groups, s.Observe, s.Members = saved.Order.Ruleset.SecurityGroupNames, saved.Order.Observe, len(groupsOf(&saved.Order))
 	h := &host{kernel: k}
@@ -221,7 +227,7 @@ func (s *Status) write(out io.Writer) error {
 		line("changed", "at %s by somebody else, repaired: %t: %s", s.LastDrift.At.Format(time.RFC3339), s.LastDrift.Repaired, strings.Join(s.LastDrift.What, "; "))
 	}
 	if s.Running {
-		line("agent", "runs")
+		line("agent", "runs, and follows %s", s.From)
 	} else {
 		line("agent", "does not run: the rules stay, nothing follows changes")
 	}

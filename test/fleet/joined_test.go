@@ -100,7 +100,7 @@ func TestFollow(t *testing.T) {
 	node1.start()
 	node3.reaches(true, node1, 80)
 	node3.reaches(false, node1, 81)
-	if out, err := node1.run("status", "--state-dir", node1.state); err != nil || !strings.Contains(out, "groups db, Enforce") {
+	if out, err := node1.run("status", "--state-dir", node1.state); err != nil || !strings.Contains(out, "groups db, Enforce") || !strings.Contains(out, "follows the control plane https://") {
 		t.Errorf("status: %v\n%s", err, out)
 	}
 
