@@ -78,6 +78,7 @@ func (c *Client) Follow(ctx context.Context) *Feed {
 	f.host.changed = f.event
 	f.watch(ctx, "hosts", named(c.Host.Name), &v1alpha1.Host{}, &locked{&f.mu, &f.host})
 	go f.run(ctx)
+	go f.names(ctx)
 	return f
 }
 
@@ -146,17 +147,10 @@ const (
 func (f *Feed) run(ctx context.Context) {
 	backoff := firstRetry
 	var retry <-chan time.Time
-	f.resolve(ctx)
-	names := f.client.clock.NewTicker(resolveEvery)
-	defer names.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-names.C():
-			if !f.resolve(ctx) {
-				continue
-			}
 		case <-f.events:
 			f.pause(ctx, fold)
 			backoff = firstRetry
@@ -174,10 +168,17 @@ func (f *Feed) run(ctx context.Context) {
 // must let its next address through before it goes there.
 const resolveEvery = 30 * time.Second
 
-func (f *Feed) resolve(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	return f.client.reached.resolve(ctx, f.client.Server)
+// names looks the name up until the context ends, beside all else: a DNS server
+// that does not answer holds nothing up.
+func (f *Feed) names(ctx context.Context) {
+	for ctx.Err() == nil {
+		look, cancel := context.WithTimeout(ctx, dialTime)
+		if f.client.reached.resolve(look, f.client.Server) {
+			f.event()
+		}
+		cancel()
+		f.pause(ctx, resolveEvery)
+	}
 }
 
 func (f *Feed) pause(ctx context.Context, d time.Duration) {

@@ -50,6 +50,9 @@ func loadPlane(dir statedir.Dir) (*plane, error) {
 	if err := json.Unmarshal(data, p); err != nil {
 		return nil, fmt.Errorf("%s is damaged, join again: %w", dir.Path(planeFile), err)
 	}
+	if p.Server == "" || p.Namespace == "" || p.Name == "" || len(p.CA) == 0 {
+		return nil, fmt.Errorf("%s is damaged, join again: want server, ca, namespace and name", dir.Path(planeFile))
+	}
 	return p, nil
 }
 

@@ -255,3 +255,18 @@ func TestMissingIsAskedForAgain(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestDamagedPlane: what joining has left is whole, or it is told.
+func TestDamagedPlane(t *testing.T) {
+	for name, text := range map[string]string{
+		"half": `{"server":"https://a`, "empty": `{}`, "nobody": `{"server":"https://a:6443","ca":"eA==","namespace":"n"}`,
+	} {
+		dir := statedir.Dir(t.TempDir())
+		if err := dir.Save(planeFile, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := loadPlane(dir); err == nil || errors.Is(err, ErrNotJoined) || !strings.Contains(err.Error(), "join again") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
