@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/internal/statedir"
+	"ringfence.dev/ringfence/profiles"
 )
 
 // The files of a state folder.
@@ -27,6 +28,15 @@ type record struct {
 	// Uplinks are those that were judged then.
 	Uplinks []string `json:"uplinks"`
 	Order   Order    `json:"order"`
+}
+
+// lay lays out what a record has, for who only looks at it.
+func (r *record) lay() (*layout, error) {
+	tables, err := profiles.Load()
+	if err != nil {
+		return nil, err
+	}
+	return lay(&r.Order, tables.Exempt())
 }
 
 // A disk is a state folder with records in it.

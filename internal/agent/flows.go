@@ -14,7 +14,6 @@ import (
 
 	"ringfence.dev/ringfence/internal/nft/apply"
 	"ringfence.dev/ringfence/internal/statedir"
-	"ringfence.dev/ringfence/profiles"
 )
 
 const flowsHelp = `Flows prints which flows the host's rules dropped, or would have dropped where it
@@ -129,11 +128,7 @@ func printReport(out io.Writer, d disk, t *Traffic) error {
 	if saved == nil {
 		return errors.New("nothing is enforced: there is nothing to report")
 	}
-	tables, err := profiles.Load()
-	if err != nil {
-		return err
-	}
-	l, err := lay(&saved.Order, tables.Exempt())
+	l, err := saved.lay()
 	if err != nil {
 		return err
 	}

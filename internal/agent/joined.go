@@ -30,8 +30,10 @@ type joined struct {
 	facts    facts
 	// looked is when facts were gathered last.
 	looked time.Time
-	// uid is that of the Host that was told last, seen its version.
-	uid, seen string
+	// seen is the version of the Host that was looked at last, saved what was in
+	// force when its groups were asked for.
+	seen  string
+	saved *record
 }
 
 // follow follows the control plane that a state folder belongs to, until the
@@ -121,16 +123,13 @@ func (j *joined) heard(ctx context.Context, n *news) {
 	if j.reporter == nil {
 		j.live(ctx)
 	}
-	if n.saved != nil {
+	if n.saved != nil && n.saved != j.saved {
+		j.saved = n.saved
 		j.feed.Also(convert.RulesetGroups(&n.saved.Order.Ruleset))
 	}
 	host := j.feed.Host()
 	if host == nil { // nobody to tell
 		return
-	}
-	if uid := string(host.UID); uid != j.uid {
-		j.uid = uid
-		j.reporter.Again()
 	}
 	if host.ResourceVersion != j.seen {
 		j.seen = host.ResourceVersion

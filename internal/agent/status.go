@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/internal/nft/apply"
-	"ringfence.dev/ringfence/profiles"
 )
 
 // A report is what an agent that runs says of itself.
@@ -162,11 +161,7 @@ func (s *Status) kernel(saved *record, hits map[string]time.Time) error {
 		}
 		return nil
 	}
-	tables, err := profiles.Load()
-	if err != nil {
-		return err
-	}
-	l, err := lay(&saved.Order, tables.Exempt())
+	l, err := saved.lay()
 	if err != nil {
 		return err
 	}

@@ -73,14 +73,6 @@ func saysAll(has, told *v1alpha1.HostStatus) bool {
 	return equality.Semantic.DeepEqual(&ours, told)
 }
 
-// Again tells the status once more: the Host is another one than it was.
-func (r *Reporter) Again() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.told = nil
-	poke(r.wake)
-}
-
 // Flows is told once. A newer one takes the place of one that was not taken yet.
 func (r *Reporter) Flows(f *v1alpha1.FlowReport) {
 	r.mu.Lock()
