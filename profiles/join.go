@@ -12,7 +12,7 @@ func (f *Facts) joined() Facts {
 	out := *f
 	for _, list := range []*[]rules.CIDR{
 		&out.VPC, &out.SecondaryVPC, &out.NodeSubnets, &out.PodSubnets, &out.PodCIDRs, &out.APIServer,
-		&out.HealthCheckPeers, &out.AdminCIDRs, &out.NTPServers, &out.Metadata,
+		&out.HealthCheckPeers, &out.AdminCIDRs, &out.NTPServers, &out.Metadata, &out.Callers,
 	} {
 		*list = joinCIDRs(*list)
 	}
