@@ -156,7 +156,10 @@ type Need struct {
 	// In is what carries the need, such as "VXLAN udp/8472": set iff Wire is Overlay.
 	In string
 	// Why says in a few words what breaks without the need.
-	Why     string
+	Why string
+	// Logs is what the API server logs, or answers, while the need is not met;
+	// empty if nothing that tells.
+	Logs    string
 	Because Because
 }
 
@@ -190,6 +193,21 @@ type Report struct {
 	Needs    []Need
 	Unknown  []Unknown
 	Findings []Finding
-	// Parties are those of Needs with known addresses.
+	// Parties are those of Needs with known addresses, and the nodes, the API
+	// server and the ranges of pods.
 	Parties []Located
+	// Network is how pods reach each other between hosts.
+	Network Network
+}
+
+// A Network is how pods reach each other between hosts, by the configuration of
+// what makes them so. The zero value is not known.
+type Network struct {
+	// Mode is the network plugin, as in a Cluster object.
+	Mode string
+	// Encapsulation is how packets are wrapped, as in a Cluster object: None where
+	// pods' own addresses are on the wire.
+	Encapsulation string
+	// Port is where wrapped packets go; 0 for a protocol without ports.
+	Port uint16
 }
