@@ -151,7 +151,7 @@ type PartyAddresses struct {
 	NeedParty `json:",inline"`
 	// CIDRs are its addresses, put together where that changes nothing.
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=200
+	// +kubebuilder:validation:MaxItems=2000
 	CIDRs []CIDR `json:"cidrs,omitempty"`
 	// Omitted is how many more there are.
 	// +kubebuilder:validation:Minimum=0
