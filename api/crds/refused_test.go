@@ -231,7 +231,7 @@ func TestRefusedComputed(t *testing.T) {
 		"RolloutStep":           {"there are three", rollout("{securityGroupNames: [a], stableRulesetName: r}") + "status: {step: Half}\n", "status.step", "supported values"},
 		"NeedsClass":            {"there are three", needs("needs: [{from: {kind: Nodes}, to: {kind: Nodes}, protocol: TCP, ports: 1/1, class: High, wire: Host, why: w}]\n"), "needs[0].class", "supported values"},
 		"NeedsPorts":            {"as everywhere", needs("needs: [{from: {kind: Nodes}, to: {kind: Nodes}, protocol: TCP, ports: '1', class: Optional, wire: Host, why: w}]\n"), "needs[0].ports", "want FIRST/LAST"},
-		"NeedsParty":            {"addresses are addresses", needs("parties: [{kind: Nodes, cidrs: [node-1]}]\n"), "parties[0].cidrs[0]", "want a CIDR"},
+		"NeedsParty":            {"addresses are addresses", needs("parties: [{kind: Nodes, cidrs: [node-1]}]\n"), "parties[0].cidrs[0]", "should match"},
 		"SliceOfNothing":        {"members of what?", slice("{members: []}"), "spec.securityGroupName", "Required"},
 		"SliceSpelling":         {"one address, one text", slice("{securityGroupName: a, members: [{address: '2001:DB8::1'}]}"), "spec.members[0].address", "canonical spelling"},
 		"SliceAddressTwice":     {"an address is one member", slice("{securityGroupName: a, members: [{address: 10.0.0.1}, {address: 10.0.0.1}]}"), "spec.members[1]", "Duplicate"},

@@ -152,7 +152,9 @@ type PartyAddresses struct {
 	// CIDRs are its addresses, put together where that changes nothing.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2000
-	CIDRs []CIDR `json:"cidrs,omitempty"`
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-f.:]+/[0-9]{1,3}$`
+	CIDRs []string `json:"cidrs,omitempty"`
 	// Omitted is how many more there are.
 	// +kubebuilder:validation:Minimum=0
 	Omitted int32 `json:"omitted,omitempty"`

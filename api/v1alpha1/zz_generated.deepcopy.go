@@ -1008,7 +1008,7 @@ func (in *PartyAddresses) DeepCopyInto(out *PartyAddresses) {
 	out.NeedParty = in.NeedParty
 	if in.CIDRs != nil {
 		in, out := &in.CIDRs, &out.CIDRs
-		*out = make([]CIDR, len(*in))
+		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
 }

@@ -40,6 +40,9 @@ type derivation struct {
 	cluster *Cluster
 	catalog []component
 	network network
+	// mode is the network plugin, and overlays are all that were found.
+	mode     string
+	overlays []overlay
 
 	needs   map[needKey]*Need
 	unknown map[string]*Unknown
@@ -139,7 +142,7 @@ func (d *derivation) need(n *Need, because ...Evidence) {
 	}
 	// Of several reasons the one of the highest class is told, and of those the first.
 	if n.Class > have.Class || n.Class == have.Class && n.Why < have.Why {
-		have.Class, have.Why = n.Class, n.Why
+		have.Class, have.Why, have.Logs = n.Class, n.Why, n.Logs
 	}
 	have.Because.Evidence = append(have.Because.Evidence, because...)
 }
@@ -191,7 +194,8 @@ func (d *derivation) outside(host string) Party {
 // report puts everything in order and drops what would be too much.
 func (d *derivation) report() *Report {
 	r := &Report{Findings: append(slices.Collect(maps.Keys(d.cluster.nameless)), d.findings...)}
-	used := map[Party]bool{}
+	r.Network = d.seen()
+	used := map[Party]bool{{Kind: Nodes}: true, {Kind: ControlPlane}: true, {Kind: APIServer}: true, {Kind: AllPods}: true}
 	for _, n := range d.needs {
 		n.Because.limit()
 		used[n.From], used[n.To] = true, true

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -32,8 +33,12 @@ func (o overlay) String() string {
 // deriveNetwork finds how pods reach each other, from the configuration of what
 // makes them.
 func (d *derivation) deriveNetwork() {
-	for _, derive := range []func() bool{d.flannel, d.calico, d.cilium} {
-		if derive() {
+	for _, plugin := range []struct {
+		mode   string // as in a Cluster object
+		derive func() bool
+	}{{"Flannel", d.flannel}, {"Calico", d.calico}, {"Cilium", d.cilium}} {
+		if plugin.derive() {
+			d.mode = plugin.mode
 			return
 		}
 	}
@@ -55,7 +60,23 @@ func (d *derivation) wraps(o overlay, because ...Evidence) {
 	if o.port != 0 {
 		n.Ports = one(o.port)
 	}
+	d.overlays = append(d.overlays, o)
 	d.need(&n, because...)
+}
+
+// seen is the network as a Cluster object has it; zero if none of its words fits.
+func (d *derivation) seen() Network {
+	switch d.network.wire {
+	case RoutedPod:
+		return Network{Mode: d.mode, Encapsulation: "None"}
+	case Overlay:
+		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.network.in })
+		if o := d.overlays[i]; slices.Contains([]string{"VXLAN", "Geneve", "IPIP", "WireGuard"}, o.name) {
+			return Network{Mode: d.mode, Encapsulation: o.name, Port: o.port}
+		}
+	case WireUnknown, Host:
+	}
+	return Network{}
 }
 
 // routes adds the need of pods for each other where their addresses are on the wire.
