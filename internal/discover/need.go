@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"ringfence.dev/ringfence/rules"
 )
@@ -143,6 +144,20 @@ type Because struct {
 	Evidence []Evidence
 	// More is how many pieces were left out.
 	More int
+}
+
+// Cause returns the piece that asks, such as a webhook configuration, rather than
+// one that answers, such as its Service; zero if there is none at all.
+func (b *Because) Cause() Evidence {
+	answers := append(podKinds(), "Service", "EndpointSlice", "Endpoints", "Node")
+	i := slices.IndexFunc(b.Evidence, func(e Evidence) bool { return !slices.Contains(answers, e.Object.Kind) })
+	switch {
+	case i >= 0:
+		return b.Evidence[i]
+	case len(b.Evidence) > 0:
+		return b.Evidence[0]
+	}
+	return Evidence{}
 }
 
 // A Need is a flow that something in the cluster cannot do without.

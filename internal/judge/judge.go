@@ -66,10 +66,10 @@ type judge struct {
 	tables  *profiles.Tables
 	options Options
 	worlds
-	known  map[string]*rules.Group // whose type the files tell, by name
+	known map[string]*rules.Group // whose type the files tell, by name
 	// running are the clusters that were read, by ID.
 	running map[string]*running
-	report Report
+	report  Report
 	// missing, excess and findings become the report's lists.
 	missing, excess, findings items
 	// asked keeps the first few questions for [judge.concert].

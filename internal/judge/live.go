@@ -86,6 +86,8 @@ func (c *running) whom(p discover.Party) []netip.Prefix {
 			return []netip.Prefix{any4, any6}
 		}
 		return []netip.Prefix{any4}
+	case discover.APIServer, discover.ControlPlane, discover.Nodes, discover.AllPods, discover.Hosts, discover.LoadBalancer,
+		discover.CIDR, discover.Address, discover.External:
 	case discover.Pods:
 		all := c.places[discover.Party{Kind: discover.AllPods}]
 		outside := slices.ContainsFunc(c.places[p], func(one netip.Prefix) bool {
@@ -98,10 +100,10 @@ func (c *running) whom(p discover.Party) []netip.Prefix {
 	return c.places[p]
 }
 
-// demands returns what those who wear a set must be able to do. It leaves out
+// demands returns what those who wear a set must be able to do, or to take. It leaves out
 // what is on the wire in an overlay only, which is a need of its own, and those
 // whose other end nobody knows: the report says so.
-func (c *running) demands(w *worn, wearing []netip.Prefix, alone bool) []demand {
+func (c *running) demands(w *wearer) []demand {
 	var out []demand
 	for i := range c.report.Needs {
 		n := &c.report.Needs[i]
@@ -113,7 +115,7 @@ func (c *running) demands(w *worn, wearing []netip.Prefix, alone bool) []demand 
 			local, peer discover.Party
 		}{{rules.Egress, n.From, n.To}, {rules.Ingress, n.To, n.From}} {
 			list, known := c.lists[c.list(w.cluster.ID, end.peer).Name]
-			if known && c.at(end.local, w, wearing, alone) {
+			if known && c.at(end.local, w) {
 				out = append(out, demandOf(n, end.direction, &list))
 			}
 		}
@@ -139,17 +141,20 @@ func sourceOf(b *discover.Because) string {
 	if len(b.Evidence) == 0 {
 		return "the running cluster"
 	}
-	e := &b.Evidence[0]
-	text := e.Object.String()
-	if e.Field != "" {
-		text += " " + e.Field
-	}
-	return text
+	return b.Cause().String()
 }
 
-// at reports whether a party is, or may be, among those who wear a set, whose
-// addresses are given as far as they are known. If all wear one set it is alone.
-func (c *running) at(p discover.Party, w *worn, wearing []netip.Prefix, alone bool) bool {
+// A wearer is a set with the addresses of those who wear it, as far as known.
+type wearer struct {
+	*worn
+
+	addresses []netip.Prefix
+	// alone is set if all of the cluster wears this one set.
+	alone bool
+}
+
+// at reports whether a party is, or may be, among those who wear a set.
+func (c *running) at(p discover.Party, w *wearer) bool {
 	pods := w.ofPods()
 	where := c.places[p]
 	switch p.Kind {
@@ -175,10 +180,10 @@ func (c *running) at(p discover.Party, w *worn, wearing []netip.Prefix, alone bo
 		return false
 	case len(where) == 0: // it may come up anywhere
 		return true
-	case len(wearing) == 0:
-		return alone
+	case len(w.addresses) == 0:
+		return w.alone
 	}
-	return len(within(where, wearing)) > 0
+	return len(within(where, w.addresses)) > 0
 }
 
 // within returns those of a that overlap one of b.
@@ -215,8 +220,8 @@ func (j *judge) live(q *question) {
 		return
 	}
 	q.demands = map[rules.Need]*demand{}
-	sets := wornSets(j.inv, q.worn.cluster)
-	for _, d := range c.demands(q.worn, j.wearing(q.worn), len(sets) == 1) {
+	w := &wearer{q.worn, j.wearing(q.worn), len(wornSets(j.inv, q.worn.cluster)) == 1}
+	for _, d := range c.demands(w) {
 		if q.demands[d.Need] == nil {
 			q.needs = append(q.needs, d.Need)
 			q.demands[d.Need] = &d

@@ -59,34 +59,34 @@ func nodesOf(c *convert.Cluster, nodes []netip.Prefix) []convert.Interface {
 }
 
 // facts fills in what no file tells of a cluster.
-func (r *running) facts(c *convert.Cluster) {
-	c.Unknown = slices.Clone(c.Unknown)
+func (c *running) facts(of *convert.Cluster) {
+	of.Unknown = slices.Clone(of.Unknown)
 	learn := func(fact convert.Fact, to *[]rules.CIDR, from discover.PartyKind) {
-		list := cidrsOf(r.places[discover.Party{Kind: from}])
-		if i := slices.Index(c.Unknown, fact); i >= 0 && len(list) > 0 {
-			*to, c.Unknown = list, slices.Delete(c.Unknown, i, i+1)
+		list := cidrsOf(c.places[discover.Party{Kind: from}])
+		if i := slices.Index(of.Unknown, fact); i >= 0 && len(list) > 0 {
+			*to, of.Unknown = list, slices.Delete(of.Unknown, i, i+1)
 		}
 	}
-	n := &r.report.Network
-	if i := slices.Index(c.Unknown, convert.FactMode); i >= 0 && n.Mode != "" {
-		c.Facts.Mode, c.Facts.Encapsulation = profiles.NetworkMode(n.Mode), profiles.Encapsulation(n.Encapsulation)
-		c.Facts.EncapsulationPort = n.Port
-		c.Unknown = slices.Delete(c.Unknown, i, i+1)
+	n := &c.report.Network
+	if i := slices.Index(of.Unknown, convert.FactMode); i >= 0 && n.Mode != "" {
+		of.Facts.Mode, of.Facts.Encapsulation = profiles.NetworkMode(n.Mode), profiles.Encapsulation(n.Encapsulation)
+		of.Facts.EncapsulationPort = n.Port
+		of.Unknown = slices.Delete(of.Unknown, i, i+1)
 	}
-	learn(convert.FactNodeSubnets, &c.Facts.NodeSubnets, discover.Nodes)
-	if c.Facts.Mode != profiles.Terway {
-		learn(convert.FactPodCIDRs, &c.Facts.PodCIDRs, discover.AllPods)
+	learn(convert.FactNodeSubnets, &of.Facts.NodeSubnets, discover.Nodes)
+	if of.Facts.Mode != profiles.Terway {
+		learn(convert.FactPodCIDRs, &of.Facts.PodCIDRs, discover.AllPods)
 	}
-	learn(convert.FactAPIServer, &c.Facts.APIServer, discover.APIServer)
-	if c.Facts.APIServerPort == 0 {
-		c.Facts.APIServerPort = r.apiServerPort()
+	learn(convert.FactAPIServer, &of.Facts.APIServer, discover.APIServer)
+	if of.Facts.APIServerPort == 0 {
+		of.Facts.APIServerPort = c.apiServerPort()
 	}
 }
 
 // apiServerPort is where nodes reach the API server; 0 if not known.
-func (r *running) apiServerPort() uint16 {
-	for i := range r.report.Needs {
-		if n := &r.report.Needs[i]; n.To.Kind == discover.APIServer && n.From.Kind == discover.Nodes && n.Class == discover.Essential {
+func (c *running) apiServerPort() uint16 {
+	for i := range c.report.Needs {
+		if n := &c.report.Needs[i]; n.To.Kind == discover.APIServer && n.From.Kind == discover.Nodes && n.Class == discover.Essential {
 			return n.Ports.First
 		}
 	}
@@ -111,9 +111,9 @@ func textOf(p netip.Prefix) string {
 
 // contradiction says in which way the network of a running cluster is another
 // than the facts have it; empty if it is not, or nobody knows.
-func (r *running) contradiction(c *convert.Cluster, tables *profiles.Tables) string {
-	n, f := &r.report.Network, &c.Facts
-	if n.Mode == "" || unjudgeable(c) {
+func (c *running) contradiction(of *convert.Cluster, tables *profiles.Tables) string {
+	n, f := &c.report.Network, &of.Facts
+	if n.Mode == "" || unjudgeable(of) {
 		return ""
 	}
 	said, seen := networkText(string(f.Mode), string(tables.Encapsulation(f)), 0), networkText(n.Mode, n.Encapsulation, 0)
@@ -121,7 +121,7 @@ func (r *running) contradiction(c *convert.Cluster, tables *profiles.Tables) str
 		return ""
 	}
 	return fmt.Sprintf("the facts of cluster %s say %s, and its own configuration says %s: needs were looked for by both",
-		c.Title, networkText(string(f.Mode), string(tables.Encapsulation(f)), f.EncapsulationPort), networkText(n.Mode, n.Encapsulation, n.Port))
+		of.Title, networkText(string(f.Mode), string(tables.Encapsulation(f)), f.EncapsulationPort), networkText(n.Mode, n.Encapsulation, n.Port))
 }
 
 func networkText(mode, encapsulation string, port uint16) string {
