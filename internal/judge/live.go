@@ -86,8 +86,12 @@ func (c *running) whom(p discover.Party) []netip.Prefix {
 			return []netip.Prefix{any4, any6}
 		}
 		return []netip.Prefix{any4}
-	case discover.APIServer, discover.ControlPlane, discover.Nodes, discover.AllPods, discover.Hosts, discover.LoadBalancer,
+	case discover.APIServer, discover.ControlPlane, discover.Nodes, discover.AllPods, discover.LoadBalancer,
 		discover.CIDR, discover.Address, discover.External:
+	case discover.Hosts:
+		if len(c.places[p]) == 0 { // not scheduled yet: it may come up on any
+			return c.places[discover.Party{Kind: discover.Nodes}]
+		}
 	case discover.Pods:
 		all := c.places[discover.Party{Kind: discover.AllPods}]
 		outside := slices.ContainsFunc(c.places[p], func(one netip.Prefix) bool {

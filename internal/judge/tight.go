@@ -154,7 +154,9 @@ func merge(demands []demand) []*opening {
 // without leaves out whom a rule for all protocols lets through anyway.
 func (o *opening) without(list []rules.CIDR) {
 	o.whom = slices.DeleteFunc(o.whom, func(c rules.CIDR) bool {
-		return slices.ContainsFunc(list, func(all rules.CIDR) bool { return all.Prefix.Bits() <= c.Prefix.Bits() && all.Prefix.Overlaps(c.Prefix) })
+		return slices.ContainsFunc(list, func(all rules.CIDR) bool {
+			return all.Prefix.Bits() <= c.Prefix.Bits() && all.Prefix.Overlaps(c.Prefix)
+		})
 	})
 }
 
