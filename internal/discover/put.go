@@ -156,10 +156,10 @@ func (p *ipPool) enter(c *Cluster) { put(&c.pools, p.Ref, p) }
 func (p *ipPool) leave(c *Cluster) { delete(c.pools, p.Ref) }
 
 func (f *felixConfiguration) enter(c *Cluster) { c.felix = f }
-func (*felixConfiguration) leave(c *Cluster) { c.felix = nil }
+func (*felixConfiguration) leave(c *Cluster)   { c.felix = nil }
 
 func (b *bgpConfiguration) enter(c *Cluster) { c.bgp = b }
-func (*bgpConfiguration) leave(c *Cluster) { c.bgp = nil }
+func (*bgpConfiguration) leave(c *Cluster)   { c.bgp = nil }
 
 func (p *bgpPeer) enter(c *Cluster) { put(&c.peers, p.Ref, p) }
 func (p *bgpPeer) leave(c *Cluster) { delete(c.peers, p.Ref) }
