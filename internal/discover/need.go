@@ -185,7 +185,9 @@ type Unknown struct {
 	About string
 	// Why says what is missing, Tell what would tell.
 	Why, Tell string
-	Because   Because
+	// Unread is set if it is a whole kind of object that could not be read.
+	Unread  bool
+	Because Because
 }
 
 // A Finding is a field that is there and makes no sense.
@@ -213,6 +215,9 @@ type Report struct {
 	Parties []Located
 	// Network is how pods reach each other between hosts.
 	Network Network
+	// Changes are those since the last report of the same cluster, which was empty
+	// before the first.
+	Changes Changes
 }
 
 // A Network is how pods reach each other between hosts, by the configuration of

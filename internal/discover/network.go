@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,12 +34,13 @@ func (o overlay) String() string {
 // deriveNetwork finds how pods reach each other, from the configuration of what
 // makes them.
 func (d *derivation) deriveNetwork() {
+	d.configured, d.seen, d.overlays = network{}, Network{}, nil
 	for _, plugin := range []struct {
 		mode   string // as in a Cluster object
 		derive func() bool
 	}{{"Flannel", d.flannel}, {"Calico", d.calico}, {"Cilium", d.cilium}} {
 		if plugin.derive() {
-			d.mode = plugin.mode
+			d.seen = d.seenAs(plugin.mode)
 			return
 		}
 	}
@@ -64,15 +66,15 @@ func (d *derivation) wraps(o overlay, because ...Evidence) {
 	d.need(&n, because...)
 }
 
-// seen is the network as a Cluster object has it; zero if none of its words fits.
-func (d *derivation) seen() Network {
-	switch d.network.wire {
+// seenAs is the network as a Cluster object has it; zero if none of its words fits.
+func (d *derivation) seenAs(mode string) Network {
+	switch d.configured.wire {
 	case RoutedPod:
-		return Network{Mode: d.mode, Encapsulation: "None"}
+		return Network{Mode: mode, Encapsulation: "None"}
 	case Overlay:
-		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.network.in })
+		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.configured.in })
 		if o := d.overlays[i]; slices.Contains([]string{"VXLAN", "Geneve", "IPIP", "WireGuard"}, o.name) {
-			return Network{Mode: d.mode, Encapsulation: o.name, Port: o.port}
+			return Network{Mode: mode, Encapsulation: o.name, Port: o.port}
 		}
 	case WireUnknown, Host:
 	}
@@ -93,19 +95,50 @@ type found struct {
 // running returns the containers that run one of some programs.
 func (d *derivation) running(programs ...string) []found {
 	var out []found
-	for _, list := range [][]*podLike{d.workloads, d.pods} {
-		for _, p := range list {
-			for i := range p.containers {
-				c := &p.containers[i]
-				for _, program := range programs {
-					if c.program() == program || c.imagePath() == program {
-						out = append(out, found{p, c})
-					}
-				}
-			}
+	for _, program := range programs {
+		d.asks(aProgram, program)
+		for _, p := range d.cluster.byProgram[program] {
+			out = append(out, p.running(program)...)
+		}
+	}
+	slices.SortFunc(out, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.pod.rank(), b.pod.rank()), a.pod.compare(b.pod.Ref), cmp.Compare(a.container.field, b.container.field))
+	})
+	return slices.Compact(out)
+}
+
+// rank puts templates before pods: they are what comes next.
+func (p *podLike) rank() int {
+	if p.isPod {
+		return 1
+	}
+	return 0
+}
+
+// running returns the containers that run a program.
+func (p *podLike) running(program string) []found {
+	var out []found
+	for i := range p.containers {
+		if slices.Contains(p.containers[i].ids(), program) {
+			out = append(out, found{p, &p.containers[i]})
 		}
 	}
 	return out
+}
+
+// ids are what a container is recognised by.
+func (c *container) ids() []string {
+	return slices.DeleteFunc([]string{c.program(), c.imagePath()}, func(s string) bool { return s == "" })
+}
+
+// programs are what the containers are recognised by, each once.
+func (p *podLike) programs() []string {
+	var out []string
+	for i := range p.containers {
+		out = append(out, p.containers[i].ids()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // defaultPorts of overlays, by their registrations or their implementations.

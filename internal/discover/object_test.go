@@ -29,7 +29,7 @@ spec: {type: NodePort, selector: {app: guard}, ports: [{port: 80, targetPort: we
 	}
 	opts := cmp.Options{
 		cmpopts.IgnoreFields(discover.Evidence{}, "Place"), cmpopts.IgnoreFields(discover.Because{}, "More"), cmpopts.IgnoreFields(discover.Unknown{}, "Because"),
-		cmpopts.IgnoreFields(discover.Report{}, "Findings"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.EquateEmpty(),
+		cmpopts.IgnoreFields(discover.Report{}, "Findings", "Changes"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.EquateEmpty(),
 		cmp.Transformer("joined", func(l []netip.Prefix) []string { return joined(l) }),
 	}
 	if diff := cmp.Diff(r, got, opts); diff != "" {
