@@ -314,16 +314,24 @@ type ClusterStatus struct {
 
 // A Discovered is what of a running cluster takes part in its rules.
 type Discovered struct {
-	// Callers are the addresses of the API server's hosts, where its calls come
-	// from. They stay while nobody can tell better.
-	// +listType=set
+	// Callers are the API server's hosts, where its calls come from.
+	// +listType=map
+	// +listMapKey=address
 	// +kubebuilder:validation:MaxItems=32
-	Callers []SingleCIDR `json:"callers,omitempty"`
+	Callers []Caller `json:"callers,omitempty"`
 	// Hooks are the ports of what the API server calls.
 	// +listType=map
 	// +listMapKey=port
 	// +kubebuilder:validation:MaxItems=64
 	Hooks []Hook `json:"hooks,omitempty"`
+}
+
+// A Caller is an address of the API server's hosts.
+type Caller struct {
+	Address Address `json:"address"`
+	// GoneSince is when it was first seen gone. Nil while it is there. It stops
+	// being one when that is long enough ago.
+	GoneSince *metav1.Time `json:"goneSince,omitempty"`
 }
 
 // A Hook is a port that is open because the API server calls it.

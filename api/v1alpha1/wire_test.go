@@ -47,7 +47,7 @@ func TestWire(t *testing.T) {
 				`"securityGroup":{"type":"Advanced","profile":"LeastPrivilege"},"etcd":true,"nodePorts":{"ports":"30000/32767","cidrs":["0.0.0.0/0"]},` +
 				`"healthChecks":{"ports":"1/2","cidrs":["100.64.0.0/10"]},"adminCIDRs":["10.0.0.0/8"],"ntpServers":["10.0.0.1"],` +
 				`"metadataAddresses":["169.254.169.254"],"dhcp":true,"poseidon":true},"status":{"securityGroupName":"shop-nodes",` +
-				`"discovered":{"callers":["192.168.0.11"],"hooks":[{"port":9443,"because":"APIService a /spec/service","goneSince":"2026-01-01T00:09:00Z"}]}}}`,
+				`"discovered":{"callers":[{"address":"192.168.0.11","goneSince":"2026-01-01T00:09:00Z"}],"hooks":[{"port":9443,"because":"APIService a /spec/service","goneSince":"2026-01-01T00:09:00Z"}]}}}`,
 		},
 		"NodePool": {
 			"groups of its own", new(v1alpha1.NodePool),

@@ -141,7 +141,9 @@ func (r *reader) discovered(f *profiles.Facts, in *v1alpha1.Discovered) {
 	if in == nil {
 		return
 	}
-	f.Callers = r.cidrs("/status/discovered/callers", in.Callers)
+	for i := range in.Callers {
+		f.Callers = append(f.Callers, r.cidr(fmt.Sprintf("/status/discovered/callers/%d/address", i), in.Callers[i].Address))
+	}
 	for i := range in.Hooks {
 		f.Hooks = append(f.Hooks, r.port(fmt.Sprintf("/status/discovered/hooks/%d/port", i), in.Hooks[i].Port, 1))
 	}
