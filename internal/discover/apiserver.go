@@ -27,7 +27,7 @@ func (r *reader) configMap() {
 		return
 	}
 	maps.DeleteFunc(o.Data, func(_, v string) bool { return len(v) > maxSetting })
-	put(&r.cluster.configMaps, r.id(), &configMap{r.object, o.Data})
+	r.keep(&configMap{r.object, o.Data})
 }
 
 // maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
@@ -59,7 +59,7 @@ func (d *derivation) deriveNodes() {
 		ports[n.kubelet] = append(ports[n.kubelet], n)
 	}
 	if len(d.cluster.nodes) == 0 {
-		d.dontKnow(&Unknown{About: "the nodes", Why: "there is no Node among the objects", Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
+		d.dontKnow(&Unknown{About: "the nodes", Why: d.orUnread("there is no Node among the objects", "Node"), Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
 	}
 	for port, list := range ports {
 		to := Party{Kind: Nodes}
@@ -98,14 +98,14 @@ func (d *derivation) deriveAPIServer() {
 	known = d.isCommand("kube-apiserver") || known
 	if !known {
 		d.dontKnow(&Unknown{
-			About: "where the API server listens", Why: "none of the objects tells",
+			About: "where the API server listens", Why: d.orUnread("none of the objects tells", "EndpointSlice", "Endpoints"),
 			Tell: "the EndpointSlice of Service default/kubernetes, ConfigMap kube-system/kubeadm-config, or the pods of kube-apiserver",
 		})
 	}
 }
 
 func (d *derivation) isCommand(program string) bool {
-	for _, p := range d.cluster.pods {
+	for _, p := range d.pods {
 		for i := range p.containers {
 			if p.containers[i].program() == program {
 				return true
@@ -122,7 +122,10 @@ func (d *derivation) apiServerIsNode() bool {
 			return false
 		}
 	}
-	return len(d.parties[Party{Kind: APIServer}]) > 0 || len(d.controlPlane) > 0
+	if len(d.parties[Party{Kind: APIServer}]) > 0 {
+		return true
+	}
+	return len(d.controlPlane) > 0 && d.cluster.unreadKind("EndpointSlice", "Endpoints") == ""
 }
 
 // kubeadm reads what kubeadm keeps of its configuration; false without any.
@@ -180,6 +183,14 @@ func endpointOf(text string) (host string, port uint16, err error) {
 // senselessf is a finding in what stands inside a field: the object is unread.
 func (d *derivation) senselessf(o *object, field, format string, args ...any) {
 	why := fmt.Sprintf(format, args...)
-	d.findings = append(d.findings, Finding{o.Ref, o.place + ": " + field, why})
+	d.findings = append(d.findings, Finding{o.Ref, within(o.place, field), why})
 	d.dontKnow(&Unknown{About: o.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
+}
+
+// within is the place of a field of an object that was read at a place.
+func within(place, field string) string {
+	if place == "" {
+		return field
+	}
+	return place + ": " + field
 }

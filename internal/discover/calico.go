@@ -2,6 +2,7 @@ package discover
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -39,23 +40,6 @@ type bgpPeer struct {
 	peer netip.AddrPort
 }
 
-func calicoReaders(group, kind string) func(*reader) {
-	if group != "crd.projectcalico.org" && group != "projectcalico.org" {
-		return nil
-	}
-	switch kind {
-	case "IPPool":
-		return (*reader).ipPool
-	case "FelixConfiguration":
-		return (*reader).felix
-	case "BGPConfiguration":
-		return (*reader).bgpConfiguration
-	case "BGPPeer":
-		return (*reader).bgpPeer
-	}
-	return nil
-}
-
 func (r *reader) ipPool() {
 	var o struct {
 		Spec struct {
@@ -75,7 +59,7 @@ func (r *reader) ipPool() {
 		}
 	}
 	if !r.bad && !o.Spec.Disabled {
-		r.cluster.pools = append(r.cluster.pools, p)
+		r.keep(p)
 	}
 }
 
@@ -106,7 +90,7 @@ func (r *reader) felix() {
 		wireguardPort: r.port("/spec/wireguardListeningPort", s.WireguardListeningPort), wireguardPortV6: r.port("/spec/wireguardListeningPortV6", s.WireguardListeningPortV6),
 	}
 	if !r.bad {
-		r.cluster.felix = f
+		r.keep(f)
 	}
 }
 
@@ -122,7 +106,7 @@ func (r *reader) bgpConfiguration() {
 	}
 	b := &bgpConfiguration{r.object, o.Spec.Mesh == nil || *o.Spec.Mesh, r.port("/spec/listenPort", o.Spec.ListenPort)}
 	if !r.bad {
-		r.cluster.bgp = b
+		r.keep(b)
 	}
 }
 
@@ -140,7 +124,7 @@ func (r *reader) bgpPeer() {
 		peer = netip.AddrPortFrom(r.addr("/spec/peerIP", o.Spec.PeerIP), bgpPort)
 	}
 	if !r.bad {
-		r.cluster.peers = append(r.cluster.peers, &bgpPeer{r.object, peer})
+		r.keep(&bgpPeer{r.object, peer})
 	}
 }
 
@@ -157,6 +141,12 @@ func (d *derivation) calico() bool {
 	if len(agents) > 0 {
 		env.found = agents[0]
 	}
+	if why := d.cluster.unreadKind("IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"); why != "" {
+		d.dontKnow(&Unknown{About: "how Calico is configured", Why: why, Tell: "reading them"})
+		if d.cluster.unreadKind("IPPool") != "" && len(d.cluster.pools) == 0 {
+			return false // what the environment says may have been changed since
+		}
+	}
 	pools := d.calicoPools(&env)
 	if len(pools) == 0 {
 		return false
@@ -172,7 +162,7 @@ func (d *derivation) calico() bool {
 // will make of its environment.
 func (d *derivation) calicoPools(env *environment) []*ipPool {
 	if len(d.cluster.pools) > 0 {
-		return d.cluster.pools
+		return slices.SortedFunc(maps.Values(d.cluster.pools), func(a, b *ipPool) int { return a.compare(b.Ref) })
 	}
 	ipip, _ := env.get("CALICO_IPV4POOL_IPIP")
 	vxlan, e := env.get("CALICO_IPV4POOL_VXLAN")

@@ -30,9 +30,8 @@ func (c *Cluster) Derive() (*Report, error) {
 	d.deriveDNS()
 	d.deriveExposed()
 	d.deriveHostPorts()
-	for ref := range c.broken {
-		d.dontKnow(&Unknown{About: ref.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, Evidence{Object: ref, Place: c.seen[ref]})
-	}
+	d.deriveBroken()
+	d.deriveUnread()
 	return d.report(), nil
 }
 
@@ -47,14 +46,14 @@ type derivation struct {
 	parties map[Party]map[netip.Prefix]bool
 
 	// hosts are the addresses of nodes, controlPlane those of them with that role.
-	hosts        map[netip.Addr]bool
-	controlPlane map[netip.Addr]bool
-	podsByName   map[name]*podLike
+	hosts           map[netip.Addr]bool
+	controlPlane    map[netip.Addr]bool
+	podsByName      map[name]*podLike
+	pods, workloads []*podLike // sorted
 	// byLabel finds what a selector matches; replicaSets who owns them.
-	byLabel     map[labelKey][]*podLike
-	owners      map[name]owner
-	nodesByName map[string]*node
-	findings    []Finding
+	byLabel  map[labelKey][]*podLike
+	owners   map[name]owner
+	findings []Finding
 	// claimed are ports of containers that a component of the catalog explains.
 	claimed map[claim]bool
 }
@@ -75,18 +74,13 @@ func one(port uint16) rules.PortRange { return rules.PortRange{First: port, Last
 func (d *derivation) index() {
 	d.podsByName, d.byLabel, d.owners = map[name]*podLike{}, map[labelKey][]*podLike{}, map[name]owner{}
 	d.claimed, d.controlPlane = map[claim]bool{}, map[netip.Addr]bool{}
-	for _, list := range [][]*podLike{d.cluster.pods, d.cluster.workloads} {
-		slices.SortFunc(list, func(a, b *podLike) int { return a.compare(b.Ref) })
-	}
-	slices.SortFunc(d.cluster.pools, func(a, b *ipPool) int { return a.compare(b.Ref) })
-	d.nodesByName = map[string]*node{}
-	for _, n := range d.cluster.nodes {
-		d.nodesByName[n.Name] = n
-	}
-	for _, p := range d.cluster.pods {
+	byRef := func(a, b *podLike) int { return a.compare(b.Ref) }
+	d.pods = slices.SortedFunc(maps.Values(d.cluster.pods), byRef)
+	d.workloads = slices.SortedFunc(maps.Values(d.cluster.workloads), byRef)
+	for _, p := range d.pods {
 		d.podsByName[p.id()] = p
 	}
-	for _, p := range slices.Concat(d.cluster.pods, d.cluster.workloads) {
+	for _, p := range slices.Concat(d.pods, d.workloads) {
 		for k, v := range p.labels {
 			key := labelKey{p.Namespace, k, v}
 			d.byLabel[key] = append(d.byLabel[key], p)
@@ -196,7 +190,7 @@ func (d *derivation) outside(host string) Party {
 
 // report puts everything in order and drops what would be too much.
 func (d *derivation) report() *Report {
-	r := &Report{Findings: slices.Concat(d.cluster.findings, d.findings)}
+	r := &Report{Findings: append(slices.Collect(maps.Keys(d.cluster.nameless)), d.findings...)}
 	used := map[Party]bool{}
 	for _, n := range d.needs {
 		n.Because.limit()

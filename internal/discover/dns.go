@@ -17,7 +17,7 @@ func (d *derivation) deriveDNS() {
 		}
 	}
 	if !found {
-		d.dontKnow(&Unknown{About: "the cluster's DNS", Why: "there is no Service kube-system/kube-dns among the objects", Tell: "that Service with its EndpointSlices; or the kubelet's clusterDNS, where DNS is elsewhere"})
+		d.dontKnow(&Unknown{About: "the cluster's DNS", Why: d.orUnread("there is no Service kube-system/kube-dns among the objects", "Service"), Tell: "that Service with its EndpointSlices; or the kubelet's clusterDNS, where DNS is elsewhere"})
 	}
 }
 

@@ -97,7 +97,7 @@ func (d *derivation) healthCheck(s *service) {
 
 // deriveHostPorts finds what pods listen on, on the addresses of their hosts.
 func (d *derivation) deriveHostPorts() {
-	for _, list := range [][]*podLike{d.cluster.pods, d.cluster.workloads} {
+	for _, list := range [][]*podLike{d.pods, d.workloads} {
 		for _, p := range list {
 			for i := range p.containers {
 				for k := range p.containers[i].ports {
@@ -130,7 +130,7 @@ func (d *derivation) hostsOf(to Party, p *podLike) {
 	if p.hostNetwork {
 		d.located(to, p.addresses...)
 	}
-	if n := d.nodesByName[p.node]; n != nil && p.node != "" {
+	if n := d.cluster.nodes[p.node]; n != nil && p.node != "" {
 		d.located(to, n.internal...)
 	}
 }

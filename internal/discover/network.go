@@ -37,7 +37,7 @@ func (d *derivation) deriveNetwork() {
 			return
 		}
 	}
-	why := "none of the objects configures one that is read here"
+	why := d.orUnread("none of the objects configures one that is read here", append(podKinds(), "ConfigMap", "IPPool")...)
 	var because []Evidence
 	for _, p := range d.running("antrea-agent", "ovnkube-node", "ovnkube", "kube-router", "terwayd", "weaver") {
 		why = "the configuration of this network is not read"
@@ -72,7 +72,7 @@ type found struct {
 // running returns the containers that run one of some programs.
 func (d *derivation) running(programs ...string) []found {
 	var out []found
-	for _, list := range [][]*podLike{d.cluster.workloads, d.cluster.pods} {
+	for _, list := range [][]*podLike{d.workloads, d.pods} {
 		for _, p := range list {
 			for i := range p.containers {
 				c := &p.containers[i]

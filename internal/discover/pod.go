@@ -98,7 +98,7 @@ func (r *reader) pod() {
 		p.addresses = append(p.addresses, r.addr("/status/podIP", o.Status.PodIP))
 	}
 	if !r.bad {
-		r.cluster.pods = append(r.cluster.pods, p)
+		r.keep(p)
 	}
 }
 
@@ -124,7 +124,7 @@ func (r *reader) workload() {
 	p.labels = o.Spec.Template.Metadata.Labels
 	r.podSpec(p, &o.Spec.Template.Spec)
 	if !r.bad {
-		r.cluster.workloads = append(r.cluster.workloads, p)
+		r.keep(p)
 	}
 }
 
@@ -148,7 +148,7 @@ func (r *reader) container(p *podLike, field string, raw *rawContainer) {
 			name: rp.Name, protocol: r.protocol(at+"/protocol", rp.Protocol),
 			port: r.port(at+"/containerPort", rp.ContainerPort), hostPort: r.port(at+"/hostPort", rp.HostPort),
 		}
-		if port.port == 0 {
+		if rp.ContainerPort == 0 {
 			r.wrongf(at+"/containerPort", "want a port from 1 to 65535")
 		}
 		if rp.HostIP != "" {

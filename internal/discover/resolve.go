@@ -23,8 +23,8 @@ func (d *derivation) call(c *call) {
 	ref := Ref{"Service", c.service.namespace, c.service.name}
 	s := d.cluster.services[c.service]
 	if s == nil {
-		why := "there is no such Service among the objects"
-		if d.cluster.broken[ref] {
+		why := d.orUnread("there is no such Service among the objects", "Service")
+		if e := d.cluster.entries[ref]; e != nil && e.broken {
 			why = "it was read, but makes no sense"
 		}
 		d.dontKnow(&Unknown{About: "the ports of " + ref.String(), Why: why, Tell: "the Service, and its EndpointSlices or pods"}, c.because)
@@ -45,6 +45,7 @@ func (d *derivation) callPort(c *call, s *service, i int) {
 		d.need(&Need{From: c.from, To: d.outside(s.externalName), Protocol: p.protocol, Ports: one(p.port), Class: c.class, Wire: Host, Why: c.why}, c.because, s.at("/spec/externalName"))
 		return
 	}
+	d.missedTargets(s, c.because)
 	targets := d.targets(s, i)
 	for _, t := range targets {
 		d.callTarget(c, s, p, &t)
@@ -55,7 +56,7 @@ func (d *derivation) callPort(c *call, s *service, i int) {
 		if len(s.selector) == 0 {
 			tell = "its EndpointSlices: the Service has no selector"
 		}
-		d.dontKnow(&Unknown{About: about, Why: "no endpoint of it is among the objects, and nothing that would make one", Tell: tell}, c.because, s.at("/spec/ports/%d", i))
+		d.dontKnow(&Unknown{About: about, Why: d.orUnread("no endpoint of it is among the objects, and nothing that would make one", append(podKinds(), "EndpointSlice", "Endpoints")...), Tell: tell}, c.because, s.at("/spec/ports/%d", i))
 	}
 }
 
@@ -67,19 +68,24 @@ func (d *derivation) callTarget(c *call, s *service, p *servicePort, t *backend)
 	}
 	d.located(n.To, t.addresses...)
 	because := []Evidence{c.because, s.at("/spec/ports"), t.evidence}
-	if t.host {
+	switch {
+	case t.host:
 		d.hostNeed(&n, because...)
-		return
+	case t.unsure:
+		d.dontKnow(&Unknown{About: "whether who answers for " + s.String() + " is a pod or a host", Why: d.orUnread("", "Node"), Tell: "reading the nodes, or the pods"}, because...)
+		d.need(&n, because...)
+	default:
+		d.podNeed(&n, because...)
 	}
-	d.podNeed(&n, because...)
 }
 
 // A backend is where a port of a Service leads.
 type backend struct {
-	port      uint16 // 0: every port
-	host      bool
-	addresses []netip.Addr
-	evidence  Evidence
+	port uint16 // 0: every port
+	// host is set for addresses of hosts, unsure where it is not known whose they are.
+	host, unsure bool
+	addresses    []netip.Addr
+	evidence     Evidence
 }
 
 func (b *backend) ports() rules.PortRange {
@@ -124,21 +130,24 @@ func (d *derivation) targets(s *service, i int) []backend {
 }
 
 // endpoints returns the backends that a port of a slice has: one on hosts, one
-// on pods.
+// on pods, one of which it is not known where it is.
 func (d *derivation) endpoints(s *slice, port int) []backend {
-	var hosts, pods backend
+	hosts, pods, unsure := backend{host: true}, backend{}, backend{unsure: true}
+	nodesUnread := len(d.cluster.nodes) == 0 && d.cluster.unreadKind("Node") != ""
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
 		to := &pods
 		pod := d.podsByName[name{s.Namespace, e.pod}]
-		if d.hosts[e.address] || e.pod != "" && pod != nil && pod.hostNetwork {
+		switch {
+		case d.hosts[e.address] || e.pod != "" && pod != nil && pod.hostNetwork:
 			to = &hosts
+		case nodesUnread && (e.pod == "" || pod == nil):
+			to = &unsure
 		}
 		to.addresses = append(to.addresses, e.address)
 	}
-	hosts.host = true
 	var out []backend
-	for _, b := range []backend{hosts, pods} {
+	for _, b := range []backend{hosts, pods, unsure} {
 		if len(b.addresses) > 0 {
 			b.port, b.evidence = s.ports[port].port, s.at("/ports/%d", port)
 			out = append(out, b)

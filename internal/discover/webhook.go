@@ -88,6 +88,8 @@ func (r *reader) apiService() {
 
 func (r *reader) hook(h hook, to *rawClientConfig) {
 	h.object = r.object
+	bad := r.bad
+	r.bad = false // one that makes no sense does not hide the others
 	switch {
 	case (to.URL == "") == (to.Service == nil):
 		r.wrongf(h.field, "want either a url or a service")
@@ -103,8 +105,9 @@ func (r *reader) hook(h hook, to *rawClientConfig) {
 		h.host, h.port = r.hostPort(h.field, to.URL)
 	}
 	if !r.bad {
-		r.cluster.hooks = append(r.cluster.hooks, &h)
+		r.keep(&h)
 	}
+	r.bad = r.bad || bad
 }
 
 // hostPort reads host and port of a URL.
@@ -126,14 +129,20 @@ func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
 
 // deriveHooks finds what the API server must reach to answer.
 func (d *derivation) deriveHooks() {
-	for _, h := range d.cluster.hooks {
-		because := h.at("%s", h.field)
-		why := h.what + " fails"
-		if h.host != "" {
-			to := d.outside(h.host)
-			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(h.port), Class: h.class, Wire: Host, Why: why}, because)
-			continue
+	for _, list := range d.cluster.hooks {
+		for _, h := range list {
+			d.hook(h)
 		}
-		d.call(&call{from: Party{Kind: APIServer}, service: h.service, port: h.port, class: h.class, why: why, because: because})
 	}
+}
+
+func (d *derivation) hook(h *hook) {
+	because := h.at("%s", h.field)
+	why := h.what + " fails"
+	if h.host != "" {
+		to := d.outside(h.host)
+		d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(h.port), Class: h.class, Wire: Host, Why: why}, because)
+		return
+	}
+	d.call(&call{from: Party{Kind: APIServer}, service: h.service, port: h.port, class: h.class, why: why, because: because})
 }
