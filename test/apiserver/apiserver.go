@@ -56,6 +56,8 @@ type Server struct {
 	// Port is where it listens.
 	Port int
 
+	dir     string
+	store   *embed.Etcd
 	stop    context.CancelFunc
 	stopped chan error
 }
@@ -106,16 +108,29 @@ func shared(m *testing.M, into **Server) (code int, err error) {
 	return code, s.Stop()
 }
 
-// Stop ends the server and returns what its run returned. Only the first call
-// does anything.
+// Stop ends the server and its store, and returns what its run returned.
 func (s *Server) Stop() error {
-	s.stop()
-	err, first := <-s.stopped
-	if !first {
-		return nil
-	}
-	close(s.stopped)
+	err := s.halt()
+	s.store.Close()
 	return err
+}
+
+// Restart ends the server, lets meanwhile happen, and starts it again where it was
+// with what it had stored.
+func (s *Server) Restart(tb testing.TB, meanwhile func()) {
+	tb.Helper()
+	if err := s.halt(); err != nil {
+		tb.Fatal(err)
+	}
+	meanwhile()
+	if err := s.serve(context.WithoutCancel(tb.Context())); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func (s *Server) halt() error {
+	s.stop()
+	return <-s.stopped
 }
 
 // As connects as somebody who has no rights but those that are bound to them.
@@ -144,15 +159,13 @@ func Kubeconfig(tb testing.TB, of *rest.Config) string {
 func start(ctx context.Context, dir string) (*Server, error) {
 	// Kubernetes says a thousand lines a start; a failed test should be found.
 	klog.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(io.Discard, nil)))
-	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not within %s", startWithin))
-	defer cancel()
-	store, err := startEtcd(ctx, filepath.Join(dir, "etcd"))
-	if err != nil {
+	s := &Server{dir: dir}
+	var err error
+	if s.store, err = startEtcd(ctx, filepath.Join(dir, "etcd")); err != nil {
 		return nil, fmt.Errorf("cannot start etcd: %w", err)
 	}
-	s, err := serve(ctx, dir, "http://"+store.Clients[0].Addr().String(), store.Close)
-	if err != nil {
-		store.Close()
+	if err := s.serve(ctx); err != nil {
+		s.store.Close()
 		return nil, fmt.Errorf("cannot start kube-apiserver: %w", err)
 	}
 	return s, nil
@@ -169,6 +182,8 @@ func startEtcd(ctx context.Context, dir string) (*embed.Etcd, error) {
 	c.UnsafeNoFsync = true // it does not outlive its tests
 	c.EnableGRPCGateway = false
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
 	store, err := embed.StartEtcd(c)
 	if err != nil {
 		return nil, err
@@ -178,38 +193,36 @@ func startEtcd(ctx context.Context, dir string) (*embed.Etcd, error) {
 		return store, nil
 	case err = <-store.Err():
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = ctx.Err()
 	}
 	store.Close()
 	return nil, err
 }
 
-// serve starts the server on a store, and waits until it is ready; done is
-// called once it has ended.
-func serve(ctx context.Context, dir, store string, done func()) (*Server, error) {
-	o, err := flags(ctx, dir, store)
+// serve starts the server on its store, and waits until it is ready.
+func (s *Server) serve(ctx context.Context) error {
+	o, err := s.flags(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	chain, err := assemble(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	prepared, err := chain.PrepareRun()
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if err := s.connect(o); err != nil {
+		return err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{Admin: admin(chain), Port: o.SecureServing.BindPort, stop: cancel, stopped: make(chan error, 1)}
-	go func() {
-		err := prepared.Run(running)
-		done()
-		s.stopped <- err
-	}()
+	s.stop, s.stopped = cancel, make(chan error, 1)
+	go func() { s.stopped <- prepared.Run(running) }()
 	if err := s.ready(ctx); err != nil {
-		return nil, errors.Join(err, s.Stop())
+		return errors.Join(err, s.halt())
 	}
-	return s, nil
+	return nil
 }
 
 func assemble(ctx context.Context, o *options.ServerRunOptions) (*aggregator.APIAggregator, error) {
@@ -221,7 +234,7 @@ func assemble(ctx context.Context, o *options.ServerRunOptions) (*aggregator.API
 		return nil, err
 	}
 	// The names of informers are those of the process; several servers may run.
-	if completed.InformerName, err = cache.NewInformerName(fmt.Sprintf("kube-apiserver-%d", o.SecureServing.BindPort)); err != nil {
+	if completed.InformerName, err = cache.NewInformerName("kube-apiserver-" + rand.Text()); err != nil {
 		return nil, err
 	}
 	config, err := app.NewConfig(completed)
@@ -236,27 +249,28 @@ func assemble(ctx context.Context, o *options.ServerRunOptions) (*aggregator.API
 }
 
 // flags are those that kube-apiserver would be started with.
-func flags(ctx context.Context, dir, store string) (*options.ServerRunOptions, error) {
+func (s *Server) flags(ctx context.Context) (*options.ServerRunOptions, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	listener, err := lc.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.Port))
 	if err != nil {
 		return nil, err
 	}
-	key, err := signingKey(dir)
+	s.Port = listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+	key, tokens, err := s.secrets()
 	if err != nil {
 		return nil, err
 	}
 	o := options.NewServerRunOptions()
-	o.SecureServing.Listener = listener
-	o.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
-	o.SecureServing.ServerCert.CertDirectory = dir
+	o.SecureServing.Listener, o.SecureServing.BindPort = listener, s.Port
+	o.SecureServing.ServerCert.CertDirectory = s.dir
 	o.GenericServerRunOptions.AdvertiseAddress = net.ParseIP(Advertised)
 	o.GenericServerRunOptions.ShutdownSendRetryAfter = true
 	o.GenericServerRunOptions.ShutdownWatchTerminationGracePeriod = time.Second
 	o.ServiceClusterIPRanges = servicesOn
 	o.AllowPrivileged = true
-	o.Etcd.StorageConfig.Transport.ServerList = []string{store}
+	o.Etcd.StorageConfig.Transport.ServerList = []string{"http://" + s.store.Clients[0].Addr().String()}
 	o.Authorization.Modes = []string{"RBAC"}
+	o.Authentication.TokenFile.TokenFile = tokens
 	o.Authentication.ServiceAccounts.Issuers = []string{"https://test.internal"}
 	o.Authentication.ServiceAccounts.KeyFiles = []string{key}
 	o.ServiceAccountSigningKeyFile = key
@@ -266,23 +280,35 @@ func flags(ctx context.Context, dir, store string) (*options.ServerRunOptions, e
 	return o, nil
 }
 
-func signingKey(dir string) (string, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", err
+// secrets writes the key for tokens of service accounts, and the administrator's
+// own token, which outlive a restart, and returns the files.
+func (s *Server) secrets() (key, tokens string, err error) {
+	key, tokens = filepath.Join(s.dir, "service-accounts.key"), filepath.Join(s.dir, "tokens.csv")
+	if s.Admin != nil {
+		return key, tokens, nil
 	}
-	pem, err := keyutil.MarshalPrivateKeyToPEM(key)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	path := filepath.Join(dir, "service-accounts.key")
-	return path, os.WriteFile(path, pem, 0o600)
+	pem, err := keyutil.MarshalPrivateKeyToPEM(private)
+	if err != nil {
+		return "", "", err
+	}
+	s.Admin = &rest.Config{BearerToken: rand.Text(), QPS: -1}
+	return key, tokens, errors.Join(
+		os.WriteFile(key, pem, 0o600),
+		os.WriteFile(tokens, []byte(s.Admin.BearerToken+",admin,admin,system:masters\n"), 0o600),
+	)
 }
 
-// admin is the connection that the server has to itself.
-func admin(chain *aggregator.APIAggregator) *rest.Config {
-	c := rest.CopyConfig(chain.GenericAPIServer.LoopbackClientConfig)
-	c.QPS = -1
-	c.ContentType = "application/json"
-	return c
+// connect says where the server is, and by which certificate to know it.
+func (s *Server) connect(o *options.ServerRunOptions) error {
+	ca, err := os.ReadFile(o.SecureServing.ServerCert.CertKey.CertFile)
+	if err != nil {
+		return err
+	}
+	s.Admin.Host = fmt.Sprintf("https://127.0.0.1:%d", s.Port)
+	s.Admin.CAData, s.Admin.ServerName = ca, "kubernetes.default.svc"
+	return nil
 }

@@ -176,7 +176,7 @@ func (l *loader) load(ctx context.Context, o *unstructured.Unstructured) error {
 		}
 	}
 	if o.GetKind() == definition {
-		return l.established(ctx, at, o.GetName())
+		return l.established(ctx, o)
 	}
 	return nil
 }
@@ -194,33 +194,28 @@ func (l *loader) namespace(ctx context.Context, name string) error {
 	return nil
 }
 
-// established waits until a definition's kind is served.
-func (l *loader) established(ctx context.Context, at dynamic.ResourceInterface, name string) error {
-	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		o, err := at.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return false, err
+// established waits until a definition's kinds can be listed: the server cannot
+// delete the definition before that.
+func (l *loader) established(ctx context.Context, o *unstructured.Unstructured) error {
+	group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+	plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
+	versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+	for _, v := range versions {
+		m, _ := v.(map[string]any)
+		version, _ := m["name"].(string)
+		if m["served"] != true {
+			continue
 		}
-		conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // null at first
-		established := slices.ContainsFunc(conditions, func(c any) bool {
-			m, _ := c.(map[string]any)
-			return m["type"] == "Established" && m["status"] == "True"
+		at := l.client.Resource(schema.GroupVersionResource{Group: group, Version: version, Resource: plural})
+		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
+			_, err := at.List(ctx, metav1.ListOptions{Limit: 1})
+			return err == nil, nil
 		})
-		if !established {
-			return false, nil
+		if err != nil {
+			return fmt.Errorf("version %s is not served: %w", version, err)
 		}
-		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
-		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
-		versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
-		for _, v := range versions {
-			if m, _ := v.(map[string]any); m["served"] == true {
-				version, _ := m["name"].(string)
-				_, err := l.find(schema.GroupVersionKind{Group: group, Version: version, Kind: kind})
-				return err == nil, nil
-			}
-		}
-		return true, nil
-	})
+	}
+	return nil
 }
 
 // remove deletes the objects, the last first, and waits until they are gone.

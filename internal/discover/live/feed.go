@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path"
 	"sync"
 	"time"
 
@@ -191,7 +192,7 @@ func (f *feed) event(e *event) error {
 
 func (f *feed) put(ref discover.Ref, object []byte) {
 	s := f.source
-	doc := convert.ForeignObject(f.resource.APIVersion(), f.resource.Kind, object)
+	doc := convert.NewForeign(path.Join(f.resource.Group, f.resource.Version), f.resource.Kind, object)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.have == nil {

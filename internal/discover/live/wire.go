@@ -53,18 +53,27 @@ func (s *Source) request(r discover.Resource) *rest.Request {
 	return s.client.Get().AbsPath(path...)
 }
 
+func (s *Source) late() error {
+	return fmt.Errorf("the API server has not answered within %s", s.patience)
+}
+
 func (s *Source) page(ctx context.Context, r discover.Resource, limit int, next string) (*page, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("the API server has not answered within %s", s.patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.patience, s.late())
 	defer cancel()
 	q := s.request(r).Param("limit", strconv.Itoa(limit))
 	if next != "" {
 		q.Param("continue", next)
 	}
-	data, err := q.Do(ctx).Raw()
+	answer := q.Do(ctx)
+	err := answer.Error() // Raw does not say what the server does
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
+		return nil, err
+	}
+	data, err := answer.Raw()
+	if err != nil {
 		return nil, err
 	}
 	p := &page{size: len(data)}
@@ -102,19 +111,31 @@ func (e *event) failure() error {
 type stream struct {
 	body    io.ReadCloser
 	decoder *jsontext.Decoder
+	cancel  context.CancelCauseFunc
 }
 
 func (s *Source) open(ctx context.Context, r discover.Resource, version string) (*stream, error) {
 	lasts := watchFor + rand.N(watchFor) //nolint:gosec // it spreads load, and guards nothing
+	ctx, cancel := context.WithCancelCause(ctx)
+	// The server answers at once, whether or not anything changes.
+	late := time.AfterFunc(s.patience, func() { cancel(s.late()) })
+	defer late.Stop()
 	body, err := s.request(r).Param("watch", "true").Param("allowWatchBookmarks", "true").Param("resourceVersion", version).
 		Param("timeoutSeconds", strconv.Itoa(int(lasts.Seconds()))).Stream(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		cancel(nil)
 		return nil, err
 	}
-	return &stream{body, jsontext.NewDecoder(body)}, nil
+	return &stream{body, jsontext.NewDecoder(body), cancel}, nil
 }
 
-func (s *stream) close() { _ = s.body.Close() }
+func (s *stream) close() {
+	s.cancel(nil)
+	_ = s.body.Close() // it was only read
+}
 
 // next returns the next event, [io.EOF] when there is none.
 func (s *stream) next() (*event, error) {
