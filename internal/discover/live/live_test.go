@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -192,6 +193,7 @@ func TestFollow(t *testing.T) {
 // TestForbidden: what may not be read is unknown until it may be.
 func TestForbidden(t *testing.T) {
 	server.Load(t, guard, strings.ReplaceAll(live.Role(), "validatingwebhookconfigurations", "nothing")+bound("blind"))
+	allowed(t, "blind")
 	f := follow(t, server.As("blind"))
 	const about = "which validatingwebhookconfigurations.admissionregistration.k8s.io there are"
 	f.until(t, "what is forbidden", func(r *discover.Report) string {
@@ -222,9 +224,23 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %s}]
 `, user, live.RoleName, user)
 }
 
+// allowed waits until the server knows by its roles that somebody may read.
+func allowed(t *testing.T, user string) {
+	t.Helper()
+	nodes := clientset(t, server.As(user)).CoreV1().Nodes()
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
+		_, err := nodes.List(ctx, metav1.ListOptions{})
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("%s may not read: %v", user, err)
+	}
+}
+
 // TestRole: the role allows all that is read, and no Secrets.
 func TestRole(t *testing.T) {
 	server.Load(t, guard, live.Role()+bound("reader"))
+	allowed(t, "reader")
 	s, err := live.Open(server.As("reader"))
 	if err != nil {
 		t.Fatal(err)
