@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -30,6 +31,12 @@ func (r *reader) configMap() {
 	r.keep(&configMap{r.object, o.Data})
 }
 
+// configMap returns a ConfigMap by its name; nil if there is none.
+func (d *derivation) configMap(namespace, of string) *configMap {
+	d.asks(anObject, "ConfigMap", namespace, of)
+	return d.cluster.configMaps[name{namespace, of}]
+}
+
 // maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
 // read here is a tenth of it, and others keep whole programs in theirs.
 const maxSetting = 32 << 10
@@ -37,41 +44,34 @@ const maxSetting = 32 << 10
 // kubernetesService is the Service of the API server itself.
 func kubernetesService() name { return name{"default", "kubernetes"} }
 
-// deriveNodes finds what nodes are asked for, and where they are.
-func (d *derivation) deriveNodes() {
-	ports := map[uint16][]*node{}
-	for _, n := range d.cluster.nodes {
-		d.located(Party{Kind: Nodes}, n.internal...)
-		d.ranged(Party{Kind: AllPods}, n.podCIDRs...)
-		for _, a := range append(n.internal, n.external...) {
-			d.hosts[a] = true
-		}
-		if n.controlPlane {
-			d.located(Party{Kind: ControlPlane}, n.internal...)
-			for _, a := range n.internal {
-				d.controlPlane[a] = true
-			}
-		}
-		if n.kubelet == 0 {
-			d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
-			continue
-		}
-		ports[n.kubelet] = append(ports[n.kubelet], n)
+// derive adds where a node is, and what it is asked for.
+func (n *node) derive(d *derivation) {
+	nodes := Party{Kind: Nodes}
+	d.located(nodes, n.internal...)
+	d.ranged(Party{Kind: AllPods}, n.podCIDRs...)
+	if n.controlPlane {
+		d.located(Party{Kind: ControlPlane}, n.internal...)
 	}
+	at := n.at("/status/daemonEndpoints/kubeletEndpoint/Port")
+	if n.kubelet == 0 {
+		d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, at)
+		return
+	}
+	if d.kubeletPorts {
+		nodes.Name = fmt.Sprintf("kubelet port %d", n.kubelet)
+		d.located(nodes, n.internal...)
+	}
+	d.need(&Need{From: Party{Kind: APIServer}, To: nodes, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
+}
+
+// deriveMissing tells of what is not there, or not read, as a whole.
+func (d *derivation) deriveMissing() {
 	if len(d.cluster.nodes) == 0 {
 		d.dontKnow(&Unknown{About: "the nodes", Why: d.orUnread("there is no Node among the objects", "Node"), Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
 	}
-	for port, list := range ports {
-		to := Party{Kind: Nodes}
-		if len(ports) > 1 {
-			to.Name = fmt.Sprintf("kubelet port %d", port)
-		}
-		for _, n := range list {
-			d.located(to, n.internal...)
-			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"},
-				n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
-		}
-	}
+	d.dnsMissing()
+	d.allUnread()
+	d.part.findings = slices.Collect(maps.Keys(d.cluster.nameless))
 }
 
 // toAPIServer adds the need of all nodes for the API server.
@@ -83,7 +83,7 @@ func (d *derivation) toAPIServer(to Party, port uint16, because Evidence) {
 func (d *derivation) deriveAPIServer() {
 	party := Party{Kind: APIServer}
 	known := false
-	for _, s := range d.cluster.slicesOf(kubernetesService()) {
+	for _, s := range d.slicesOf(kubernetesService()) {
 		for _, e := range s.endpoints {
 			d.located(party, e.address)
 		}
@@ -95,7 +95,10 @@ func (d *derivation) deriveAPIServer() {
 		}
 	}
 	known = d.kubeadm() || known
-	known = d.isCommand("kube-apiserver") || known
+	for _, f := range d.running("kube-apiserver") {
+		known = known || f.pod.isPod
+		d.hostsOf(party, f.pod)
+	}
 	if !known {
 		d.dontKnow(&Unknown{
 			About: "where the API server listens", Why: d.orUnread("none of the objects tells", "EndpointSlice", "Endpoints"),
@@ -104,33 +107,27 @@ func (d *derivation) deriveAPIServer() {
 	}
 }
 
-func (d *derivation) isCommand(program string) bool {
-	for _, p := range d.pods {
-		for i := range p.containers {
-			if p.containers[i].program() == program {
-				return true
+// findAPIServer reports whether the API server is known to be on nodes.
+func (d *derivation) findAPIServer() bool {
+	found := false
+	for i := range d.apiServerPart.places {
+		l := &d.apiServerPart.places[i]
+		if l.Party.Kind != APIServer {
+			continue
+		}
+		for _, p := range l.Prefixes {
+			if d.cluster.hosts[p.Addr()] == 0 {
+				return false
 			}
+			found = true
 		}
 	}
-	return false
-}
-
-// apiServerIsNode reports whether the API server is known to be on nodes.
-func (d *derivation) apiServerIsNode() bool {
-	for p := range d.parties[Party{Kind: APIServer}] {
-		if !d.hosts[p.Addr()] {
-			return false
-		}
-	}
-	if len(d.parties[Party{Kind: APIServer}]) > 0 {
-		return true
-	}
-	return len(d.controlPlane) > 0 && d.cluster.unreadKind("EndpointSlice", "Endpoints") == ""
+	return found || d.cluster.controlPlane > 0 && d.cluster.unreadKind("EndpointSlice", "Endpoints") == ""
 }
 
 // kubeadm reads what kubeadm keeps of its configuration; false without any.
 func (d *derivation) kubeadm() bool {
-	m := d.cluster.configMaps[name{"kube-system", "kubeadm-config"}]
+	m := d.configMap("kube-system", "kubeadm-config")
 	if m == nil {
 		return false
 	}
@@ -183,7 +180,7 @@ func endpointOf(text string) (host string, port uint16, err error) {
 // senselessf is a finding in what stands inside a field: the object is unread.
 func (d *derivation) senselessf(o *object, field, format string, args ...any) {
 	why := fmt.Sprintf(format, args...)
-	d.findings = append(d.findings, Finding{o.Ref, within(o.place, field), why})
+	d.part.findings = append(d.part.findings, Finding{o.Ref, within(o.place, field), why})
 	d.dontKnow(&Unknown{About: o.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
 }
 

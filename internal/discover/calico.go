@@ -133,6 +133,9 @@ const bgpPort = 179
 // calico reads what calico-node runs with; false if it does not run, or nothing
 // tells how.
 func (d *derivation) calico() bool {
+	for _, kind := range []string{"IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"} {
+		d.asks(allOfKind, kind)
+	}
 	agents := d.running("calico-node", "calico/node")
 	if len(agents) == 0 && len(d.cluster.pools) == 0 {
 		return false
@@ -193,18 +196,18 @@ func (d *derivation) calicoWire(pools []*ipPool, env *environment) {
 		if felix.Name != "" && felix.vxlanPort != 0 {
 			because = append(because, felix.at("/spec/vxlanPort"))
 		}
-		before := d.network
+		before := d.configured
 		switch {
 		case wraps(p.vxlan):
 			d.wrapped(vxlan, partly(p.vxlan), because...)
 		case wraps(p.ipip):
 			d.wrapped(overlay{name: "IPIP", protocol: rules.IPIP}, partly(p.ipip), because...)
 		default:
-			d.network = network{wire: RoutedPod}
+			d.configured = network{wire: RoutedPod}
 			d.routes(because...)
 		}
-		if before.wire == RoutedPod || before.wire == Overlay && before != d.network {
-			d.network = network{wire: RoutedPod} // some pods at least
+		if before.wire == RoutedPod || before.wire == Overlay && before != d.configured {
+			d.configured = network{wire: RoutedPod} // some pods at least
 		}
 	}
 	d.calicoWireGuard(felix)
@@ -271,7 +274,7 @@ func (e *environment) get(variable string) (string, Evidence) {
 		}
 		at := e.pod.at("%s%s/env/%d", e.pod.root, e.container.field, i)
 		if ref := &v.ValueFrom.ConfigMapKeyRef; ref.Name != "" {
-			if m := e.d.cluster.configMaps[name{e.pod.Namespace, ref.Name}]; m != nil {
+			if m := e.d.configMap(e.pod.Namespace, ref.Name); m != nil {
 				return m.data[ref.Key], m.at("/data/%s", ref.Key)
 			}
 		}

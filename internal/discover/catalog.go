@@ -47,9 +47,8 @@ type componentPort struct {
 	class     Class
 }
 
-// A claim is a port of a workload that the catalog explains.
+// A claim is a port of a pod that the catalog explains.
 type claim struct {
-	workload string
 	protocol rules.Protocol
 	port     uint16
 }
@@ -126,13 +125,21 @@ func (p *componentPort) check() error {
 	return nil
 }
 
-// deriveComponents finds what the components of the catalog listen on and call.
-func (d *derivation) deriveComponents() {
-	for i := range d.catalog {
-		c := &d.catalog[i]
-		for _, f := range d.running(slices.Concat(c.Programs, c.Images)...) {
-			for k := range c.Ports {
-				d.componentPort(c, &c.Ports[k], &f)
+// componentsOf finds what the components of the catalog listen on and call that
+// a pod has.
+func (d *derivation) componentsOf(p *podLike) {
+	for i := range p.containers {
+		f := found{p, &p.containers[i]}
+		seen := map[*component]bool{}
+		for _, id := range f.container.ids() {
+			for _, c := range d.components[id] {
+				if seen[c] {
+					continue
+				}
+				seen[c] = true
+				for k := range c.Ports {
+					d.componentPort(c, &c.Ports[k], &f)
+				}
 			}
 		}
 	}
@@ -187,7 +194,7 @@ func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *
 	}
 	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
 	if !p.Calls {
-		d.claimed[claim{d.workloadOf(f.pod), n.Protocol, n.Ports.First}] = true
+		d.claimed[claim{n.Protocol, n.Ports.First}] = true
 	}
 	if f.pod.hostNetwork {
 		d.hostNeed(n, evidence)

@@ -10,7 +10,7 @@ import (
 // cilium reads the ConfigMap of Cilium's agent; false if there is none.
 func (d *derivation) cilium() bool {
 	for _, f := range d.running("cilium-agent") {
-		if m := d.cluster.configMaps[name{f.pod.Namespace, "cilium-config"}]; m != nil {
+		if m := d.configMap(f.pod.Namespace, "cilium-config"); m != nil {
 			return d.ciliumMode(m)
 		}
 	}
@@ -51,7 +51,7 @@ func (d *derivation) ciliumMode(m *configMap) bool {
 	}
 	o.port = ports["tunnel-port"]
 	if native {
-		d.network = network{wire: RoutedPod}
+		d.configured = network{wire: RoutedPod}
 		d.routes(m.at("/data/routing-mode"))
 	} else {
 		d.wrapped(o, false, m.at("/data/tunnel-protocol"))

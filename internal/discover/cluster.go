@@ -16,12 +16,11 @@ import (
 // none. It is not safe for concurrent use.
 type Cluster struct {
 	services   map[name]*service
-	slices     map[name]map[Ref]*slice // by Service
-	endpoints  map[name]*slice         // the older form
-	pods       map[Ref]*podLike
+	slices     map[name][]*slice // by Service
+	endpoints  map[name]*slice   // the older form
+	pods       map[name]*podLike
 	workloads  map[Ref]*podLike
 	nodes      map[string]*node
-	hooks      map[Ref][]*hook
 	configMaps map[name]*configMap
 	pools      map[Ref]*ipPool
 	felix      *felixConfiguration
@@ -30,6 +29,21 @@ type Cluster struct {
 
 	kinds   map[groupKind]*kind
 	entries map[Ref]*entry
+	// What stands in the objects, to be found in no time.
+	byLabel   map[labelKey][]*podLike
+	byProgram map[string][]*podLike
+	// hosts counts the nodes with an address, kubeletPorts those with a port.
+	hosts        map[netip.Addr]int
+	kubeletPorts map[uint16]int
+	// controlPlane counts the addresses of nodes with that role, dns the
+	// Services that answer names.
+	controlPlane, dns int
+
+	// derived is what is remembered; nil before the first Derive.
+	derived *derivation
+	moved   moved
+	// said counts what Unread and Read said.
+	said int
 	// nameless are findings in what has no identity.
 	nameless map[Finding]bool
 	unread   map[Resource]string // why

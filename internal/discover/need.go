@@ -192,4 +192,7 @@ type Report struct {
 	Findings []Finding
 	// Parties are those of Needs with known addresses.
 	Parties []Located
+	// Changes are those since the last report of the same cluster, which was empty
+	// before the first.
+	Changes Changes
 }

@@ -1,7 +1,9 @@
 package discover
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -32,6 +34,7 @@ func (o overlay) String() string {
 // deriveNetwork finds how pods reach each other, from the configuration of what
 // makes them.
 func (d *derivation) deriveNetwork() {
+	d.configured = network{}
 	for _, derive := range []func() bool{d.flannel, d.calico, d.cilium} {
 		if derive() {
 			return
@@ -72,19 +75,50 @@ type found struct {
 // running returns the containers that run one of some programs.
 func (d *derivation) running(programs ...string) []found {
 	var out []found
-	for _, list := range [][]*podLike{d.workloads, d.pods} {
-		for _, p := range list {
-			for i := range p.containers {
-				c := &p.containers[i]
-				for _, program := range programs {
-					if c.program() == program || c.imagePath() == program {
-						out = append(out, found{p, c})
-					}
-				}
-			}
+	for _, program := range programs {
+		d.asks(aProgram, program)
+		for _, p := range d.cluster.byProgram[program] {
+			out = append(out, p.running(program)...)
+		}
+	}
+	slices.SortFunc(out, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.pod.rank(), b.pod.rank()), a.pod.compare(b.pod.Ref), cmp.Compare(a.container.field, b.container.field))
+	})
+	return slices.Compact(out)
+}
+
+// rank puts templates before pods: they are what comes next.
+func (p *podLike) rank() int {
+	if p.isPod {
+		return 1
+	}
+	return 0
+}
+
+// running returns the containers that run a program.
+func (p *podLike) running(program string) []found {
+	var out []found
+	for i := range p.containers {
+		if slices.Contains(p.containers[i].ids(), program) {
+			out = append(out, found{p, &p.containers[i]})
 		}
 	}
 	return out
+}
+
+// ids are what a container is recognised by.
+func (c *container) ids() []string {
+	return slices.DeleteFunc([]string{c.program(), c.imagePath()}, func(s string) bool { return s == "" })
+}
+
+// programs are what the containers are recognised by, each once.
+func (p *podLike) programs() []string {
+	var out []string
+	for i := range p.containers {
+		out = append(out, p.containers[i].ids()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // defaultPorts of overlays, by their registrations or their implementations.

@@ -21,6 +21,7 @@ type call struct {
 // call adds the needs of a call, or what is not known of it.
 func (d *derivation) call(c *call) {
 	ref := Ref{"Service", c.service.namespace, c.service.name}
+	d.asksFor(ref)
 	s := d.cluster.services[c.service]
 	if s == nil {
 		why := d.orUnread("there is no such Service among the objects", "Service")
@@ -100,7 +101,7 @@ func (b *backend) ports() rules.PortRange {
 func (d *derivation) targets(s *service, i int) []backend {
 	p := &s.ports[i]
 	var out []backend
-	for _, sl := range d.cluster.slicesOf(s.id()) {
+	for _, sl := range d.slicesOf(s.id()) {
 		for k := range sl.ports {
 			if sl.ports[k].name == p.name && sl.ports[k].protocol == p.protocol {
 				out = append(out, d.endpoints(sl, k)...)
@@ -133,15 +134,14 @@ func (d *derivation) targets(s *service, i int) []backend {
 // on pods, one of which it is not known where it is.
 func (d *derivation) endpoints(s *slice, port int) []backend {
 	hosts, pods, unsure := backend{host: true}, backend{}, backend{unsure: true}
-	nodesUnread := len(d.cluster.nodes) == 0 && d.cluster.unreadKind("Node") != ""
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
 		to := &pods
-		pod := d.podsByName[name{s.Namespace, e.pod}]
+		pod := d.cluster.pods[name{s.Namespace, e.pod}]
 		switch {
-		case d.hosts[e.address] || e.pod != "" && pod != nil && pod.hostNetwork:
+		case d.cluster.hosts[e.address] > 0 || e.pod != "" && pod != nil && pod.hostNetwork:
 			to = &hosts
-		case nodesUnread && (e.pod == "" || pod == nil):
+		case d.nodesUnread && (e.pod == "" || pod == nil):
 			to = &unsure
 		}
 		to.addresses = append(to.addresses, e.address)
@@ -160,7 +160,7 @@ func (d *derivation) endpoints(s *slice, port int) []backend {
 // wire as the network has it.
 func (d *derivation) podNeed(n *Need, because ...Evidence) {
 	n.Wire, n.In = d.network.wire, d.network.in
-	if n.Wire == Overlay && n.From.Kind == APIServer && !d.apiServerIsNode() {
+	if n.Wire == Overlay && n.From.Kind == APIServer && !d.apiServerIsNode {
 		n.Wire, n.In = WireUnknown, ""
 		d.dontKnow(&Unknown{
 			About: "how the API server reaches pods", Why: "pods are in an overlay, and the API server is on no node of it as far as is known",
@@ -186,4 +186,31 @@ func (d *derivation) hostNeed(n *Need, because ...Evidence) {
 		}, because...)
 	}
 	d.need(n, because...)
+}
+
+type labelKey struct{ namespace, key, value string }
+
+// matching returns the pods and templates that a selector matches.
+func (d *derivation) matching(namespace string, selector map[string]string) []*podLike {
+	var best []*podLike
+	var rarest labelKey
+	for k, v := range selector {
+		key := labelKey{namespace, k, v}
+		if list := d.cluster.byLabel[key]; rarest.namespace == "" || len(list) < len(best) || len(list) == len(best) && k < rarest.key {
+			best, rarest = list, key
+		}
+	}
+	// Whatever comes to match has this label too.
+	d.asks(aSelector, rarest.namespace, rarest.key, rarest.value)
+	var out []*podLike
+	for _, p := range best {
+		ok := true
+		for k, v := range selector {
+			ok = ok && p.labels[k] == v
+		}
+		if ok {
+			out = append(out, p)
+		}
+	}
+	return out
 }

@@ -2,9 +2,7 @@ package discover
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -211,12 +209,13 @@ func (r *reader) endpoints() {
 }
 
 // slicesOf returns what lists the endpoints of a Service.
-func (c *Cluster) slicesOf(of name) []*slice {
-	if len(c.slices[of]) > 0 {
-		return slices.Collect(maps.Values(c.slices[of]))
+func (d *derivation) slicesOf(of name) []*slice {
+	d.asks(someSlices, of.namespace, of.name)
+	if list := d.cluster.slices[of]; len(list) > 0 {
+		return list
 	}
 	var list []*slice
-	for s := c.endpoints[of]; s != nil; s = s.rest {
+	for s := d.cluster.endpoints[of]; s != nil; s = s.rest {
 		list = append(list, s)
 	}
 	return list

@@ -5,18 +5,8 @@ import (
 	"slices"
 )
 
-// deriveBroken tells of the objects that make no sense.
-func (d *derivation) deriveBroken() {
-	for ref, e := range d.cluster.entries {
-		d.findings = append(d.findings, e.findings...)
-		if e.broken {
-			d.dontKnow(&Unknown{About: ref.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, Evidence{Object: ref, Place: e.place})
-		}
-	}
-}
-
-// deriveUnread tells of the objects that are not there to be read.
-func (d *derivation) deriveUnread() {
+// allUnread tells of the objects that are not there to be read.
+func (d *derivation) allUnread() {
 	for r, why := range d.cluster.unread {
 		d.dontKnow(&Unknown{About: "which " + r.String() + " there are", Why: why, Tell: "reading them: get, list and watch of " + r.String()})
 	}

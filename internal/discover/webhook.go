@@ -127,16 +127,8 @@ func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
 	return u.Hostname(), r.port(pointer, n)
 }
 
-// deriveHooks finds what the API server must reach to answer.
-func (d *derivation) deriveHooks() {
-	for _, list := range d.cluster.hooks {
-		for _, h := range list {
-			d.hook(h)
-		}
-	}
-}
-
-func (d *derivation) hook(h *hook) {
+// derive adds what the API server must reach to answer.
+func (h *hook) derive(d *derivation) {
 	because := h.at("%s", h.field)
 	why := h.what + " fails"
 	if h.host != "" {
