@@ -173,10 +173,10 @@ func (s *nftScript) chain(head string, needs []discover.Need, concerns func(*dis
 
 // rules returns what matches a need, or why nothing does.
 func (s *nftScript) rules(n *discover.Need) (lines []string, why string) {
-	switch {
-	case n.Wire == discover.Overlay:
+	if n.Wire == discover.Overlay {
 		return nil, "it is carried by " + n.In + ", which has one"
-	case n.Wire == discover.WireUnknown:
+	}
+	if n.Wire == discover.WireUnknown {
 		return nil, "what it looks like on the wire is not known"
 	}
 	for _, p := range []discover.Party{n.From, n.To} {
