@@ -14,7 +14,9 @@ type podLike struct {
 	object
 
 	// root is the JSON pointer of the spec.
-	root        string
+	root string
+	// configMaps are the names of those that are mounted.
+	configMaps  []string
 	hostNetwork bool
 	containers  []container
 	// addresses and node are those of a pod, once it runs.
@@ -58,6 +60,11 @@ type rawPodSpec struct {
 	NodeName       string         `json:"nodeName"`
 	Containers     []rawContainer `json:"containers"`
 	InitContainers []rawContainer `json:"initContainers"`
+	Volumes        []struct {
+		ConfigMap struct {
+			Name string `json:"name"`
+		} `json:"configMap"`
+	} `json:"volumes"`
 }
 
 type rawContainer struct {
@@ -130,6 +137,11 @@ func (r *reader) workload() {
 
 func (r *reader) podSpec(p *podLike, spec *rawPodSpec) {
 	p.hostNetwork = spec.HostNetwork
+	for _, v := range spec.Volumes {
+		if v.ConfigMap.Name != "" {
+			p.configMaps = append(p.configMaps, v.ConfigMap.Name)
+		}
+	}
 	for i := range spec.Containers {
 		r.container(p, fmt.Sprintf("/containers/%d", i), &spec.Containers[i])
 	}
@@ -208,4 +220,17 @@ func (c *container) flag(flagName string) (value string, ok bool) {
 		}
 	}
 	return value, ok
+}
+
+// switched reports whether a flag that is on or off is on: --name, --name=true
+// or --name=false, the last of several.
+func (c *container) switched(flagName string, byDefault bool) bool { //nolint:revive // the default of the program, no mode of ours
+	on := byDefault
+	for _, arg := range c.command {
+		name, value, has := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == flagName && strings.HasPrefix(arg, "-") {
+			on = !has || value == "true" || value == "1"
+		}
+	}
+	return on
 }

@@ -173,16 +173,30 @@ func (d *derivation) podNeed(n *Need, because ...Evidence) {
 // hostNeed adds a need for something on hosts. Pods reach hosts outside of any
 // overlay: with the address of their own node, or with their own.
 func (d *derivation) hostNeed(n *Need, because ...Evidence) {
+	d.senderNeed(n, d.network.toHosts, because...)
+}
+
+func (d *derivation) senderNeed(n *Need, toHosts sender, because ...Evidence) {
 	n.Wire = Host
-	switch {
-	case n.From.Kind != AllPods:
-	case d.network.wire == Overlay:
+	if n.From.Kind != AllPods && n.From.Kind != Pods {
+		d.need(n, because...)
+		return
+	}
+	switch toHosts {
+	case asNode:
 		n.From = Party{Kind: Nodes}
-	default:
+	case asPod:
+		n.Wire = RoutedPod
+	case asEither:
+		masked := *n
+		masked.From = Party{Kind: Nodes}
+		d.need(&masked, because...)
+		n.Wire = RoutedPod
+	case senderUnknown:
 		n.Wire = WireUnknown
 		d.dontKnow(&Unknown{
 			About: "with which address pods reach hosts", Why: "what masquerades packets of pods is not read",
-			Tell: "natOutgoing of Calico's IPPools, --ip-masq of flanneld, enable-ipv4-masquerade of Cilium",
+			Tell: "the configuration of the network of pods",
 		}, because...)
 	}
 	d.need(n, because...)
