@@ -75,11 +75,11 @@ func (n *node) derive(d *derivation) {
 		d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, at)
 		return
 	}
-	if d.kubeletPorts {
-		nodes.Name = fmt.Sprintf("kubelet port %d", n.kubelet)
-		d.located(nodes, n.internal...)
+	to := d.kubelets(n.kubelet)
+	if to != nodes {
+		d.located(to, n.internal...)
 	}
-	d.need(&Need{From: Party{Kind: APIServer}, To: nodes, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
+	d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
 }
 
 // deriveMissing tells of what is not there, or not read, as a whole.

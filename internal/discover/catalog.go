@@ -184,14 +184,20 @@ func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
 // partyOf is the party that a component is.
 func (d *derivation) partyOf(c *component, f *found) Party {
 	self := Party{Hosts, c.Name}
-	switch {
-	case c.As != "":
+	if c.As != "" {
 		self = Party{Kind: partyWords()[c.As]}
-	case !f.pod.hostNetwork:
-		self = Party{Pods, d.workloadOf(f.pod)}
+	} else if !f.pod.hostNetwork {
+		return d.podsOf(f.pod)
 	}
 	d.hostsOf(self, f.pod)
 	return self
+}
+
+// podsOf is the party of the workload that a pod belongs to.
+func (d *derivation) podsOf(p *podLike) Party {
+	party := Party{Pods, d.workloadOf(p)}
+	d.located(party, p.addresses...)
+	return party
 }
 
 func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {

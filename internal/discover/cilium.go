@@ -21,7 +21,11 @@ const (
 func (d *derivation) cilium() bool {
 	for _, f := range d.running("cilium-agent") {
 		if m := d.configMap(f.pod.Namespace, "cilium-config"); m != nil {
-			return d.ciliumMode(m) && d.ciliumPorts(m) && d.ciliumEncryption(m, f.container)
+			if !d.ciliumMode(m) || !d.ciliumPorts(m) {
+				return false
+			}
+			d.ciliumEncryption(m, f.container)
+			return true
 		}
 	}
 	return false
@@ -103,26 +107,25 @@ func (d *derivation) hubble(m *configMap) bool {
 	return true
 }
 
-func (d *derivation) ciliumEncryption(m *configMap, agent *container) bool {
+func (d *derivation) ciliumEncryption(m *configMap, agent *container) {
 	if m.data["enable-wireguard"] == "true" {
 		d.wraps(overlay{"WireGuard", rules.UDP, ciliumWireGuardPort}, m.at("/data/enable-wireguard"))
 	}
 	if m.data["enable-ipsec"] != "true" {
-		return true
+		return
 	}
 	// Keys come from a Secret, so there is no IKE. Before 1.18 what is encrypted
 	// was inside the overlay, and not on the wire.
 	minor, known := agent.ciliumMinor()
 	inside := d.configured.wire == Overlay && m.data["enable-ipsec-encrypted-overlay"] != "true"
 	if inside && known && minor < 18 {
-		return true
+		return
 	}
 	n := Need{From: Party{Kind: Nodes}, To: Party{Kind: Nodes}, Protocol: rules.ESP, Class: Essential, Wire: Host, Why: noPodNetwork}
 	if inside && !known {
 		n.Class, n.Why = Expected, noPodNetwork+", with Cilium 1.18 and later"
 	}
 	d.need(&n, m.at("/data/enable-ipsec"))
-	return true
 }
 
 // ciliumMinor returns the second number of the version in an image's tag.

@@ -14,7 +14,8 @@ type podLike struct {
 	object
 
 	// root is the JSON pointer of the spec.
-	root string
+	root   string
+	mounts []mount
 	// configMaps are the names of those that are mounted.
 	configMaps  []string
 	hostNetwork bool
@@ -64,6 +65,9 @@ type rawPodSpec struct {
 		ConfigMap struct {
 			Name string `json:"name"`
 		} `json:"configMap"`
+		NFS *struct {
+			Server string `json:"server"`
+		} `json:"nfs"`
 	} `json:"volumes"`
 }
 
@@ -137,7 +141,10 @@ func (r *reader) workload() {
 
 func (r *reader) podSpec(p *podLike, spec *rawPodSpec) {
 	p.hostNetwork = spec.HostNetwork
-	for _, v := range spec.Volumes {
+	for i, v := range spec.Volumes {
+		if v.NFS != nil && v.NFS.Server != "" {
+			p.mounts = append(p.mounts, mount{kind: nfs, host: v.NFS.Server, port: nfsPort, field: fmt.Sprintf("%s/volumes/%d/nfs/server", p.root, i)})
+		}
 		if v.ConfigMap.Name != "" {
 			p.configMaps = append(p.configMaps, v.ConfigMap.Name)
 		}
@@ -224,7 +231,7 @@ func (c *container) flag(flagName string) (value string, ok bool) {
 
 // switched reports whether a flag that is on or off is on: --name, --name=true
 // or --name=false, the last of several.
-func (c *container) switched(flagName string, byDefault bool) bool { //nolint:revive // the default of the program, no mode of ours
+func (c *container) switched(flagName string, byDefault bool) bool {
 	on := byDefault
 	for _, arg := range c.command {
 		name, value, has := strings.Cut(strings.TrimLeft(arg, "-"), "=")

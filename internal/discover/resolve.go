@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,10 +13,12 @@ import (
 type call struct {
 	from    Party
 	service name
-	port    uint16
-	class   Class
-	why     string
-	because Evidence
+	// protocol of the Service's port; zero is TCP.
+	protocol rules.Protocol
+	port     uint16
+	class    Class
+	why      string
+	because  Evidence
 }
 
 // call adds the needs of a call, or what is not known of it.
@@ -31,9 +34,10 @@ func (d *derivation) call(c *call) {
 		d.dontKnow(&Unknown{About: "the ports of " + ref.String(), Why: why, Tell: "the Service, and its EndpointSlices or pods"}, c.because)
 		return
 	}
-	i := slices.IndexFunc(s.ports, func(p servicePort) bool { return p.port == c.port && p.protocol == rules.TCP })
+	protocol := cmp.Or(c.protocol, rules.TCP)
+	i := slices.IndexFunc(s.ports, func(p servicePort) bool { return p.port == c.port && p.protocol == protocol })
 	if i < 0 {
-		d.dontKnow(&Unknown{About: fmt.Sprintf("port %d of %s", c.port, ref), Why: "the Service has no such TCP port: the call fails", Tell: "a port of the Service with this number"}, c.because, s.at("/spec/ports"))
+		d.dontKnow(&Unknown{About: fmt.Sprintf("port %d of %s", c.port, ref), Why: "the Service has no such " + protocol.String() + " port: the call fails", Tell: "a port of the Service with this number"}, c.because, s.at("/spec/ports"))
 		return
 	}
 	d.callPort(c, s, i)
