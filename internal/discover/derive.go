@@ -19,7 +19,9 @@ func (c *Cluster) Derive() (*Report, error) {
 		c.derived = d
 	}
 	c.derived.settle()
-	return c.derived.tell(), nil
+	report := c.derived.tell()
+	report.Network = c.derived.seen
+	return report, nil
 }
 
 func newDerivation(c *Cluster) (*derivation, error) {

@@ -588,7 +588,7 @@ func TestParties(t *testing.T) {
 	}
 	slices.Sort(got)
 	want(t, "parties", got,
-		"API server [192.0.2.1/32]", "nodes [192.0.2.1/32 192.0.2.2/32 2001:db8::1/128]", "pods of Service guard/guard [10.244.1.5/32]",
+		"API server [192.0.2.1/32]", "control-plane nodes [192.0.2.1/32 2001:db8::1/128]", "nodes [192.0.2.1/32 192.0.2.2/32 2001:db8::1/128]", "pods of Service guard/guard [10.244.1.5/32]",
 		"all pods [10.244.0.0/16 10.244.0.0/24 10.244.1.0/24]")
 }
 

@@ -67,6 +67,10 @@ type derivation struct {
 	facts
 	// configured is the network as networkPart found it.
 	configured network
+	// seen is the same in the words of a Cluster object, and overlays are all
+	// that were found.
+	seen     Network
+	overlays []overlay
 	// part is the one that is being derived.
 	part *part
 	// asked are the keys of its reads.

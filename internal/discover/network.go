@@ -57,9 +57,15 @@ func (o overlay) String() string {
 // deriveNetwork finds how pods reach each other, from the configuration of what
 // makes them.
 func (d *derivation) deriveNetwork() {
-	d.configured = network{}
-	for _, derive := range []func() bool{d.flannel, d.calico, d.cilium, d.antrea, d.ovn, d.kubeRouter, d.terway} {
-		if derive() {
+	d.configured, d.seen, d.overlays = network{}, Network{}, nil
+	for _, plugin := range []struct {
+		mode   string // as in a Cluster object
+		derive func() bool
+	}{
+		{"Flannel", d.flannel}, {"Calico", d.calico}, {"Cilium", d.cilium}, {"Antrea", d.antrea}, {"OVNKubernetes", d.ovn}, {"KubeRouter", d.kubeRouter}, {"Terway", d.terway},
+	} {
+		if plugin.derive() {
+			d.seen = d.seenAs(plugin.mode)
 			return
 		}
 	}
@@ -83,7 +89,23 @@ func (d *derivation) wraps(o overlay, because ...Evidence) {
 	if o.port != 0 {
 		n.Ports = one(o.port)
 	}
+	d.overlays = append(d.overlays, o)
 	d.need(&n, because...)
+}
+
+// seenAs is the network as a Cluster object has it; zero if none of its words fits.
+func (d *derivation) seenAs(mode string) Network {
+	switch d.configured.wire {
+	case RoutedPod:
+		return Network{Mode: mode, Encapsulation: "None"}
+	case Overlay:
+		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.configured.in })
+		if o := d.overlays[i]; slices.Contains([]string{"VXLAN", "Geneve", "IPIP", "WireGuard"}, o.name) {
+			return Network{Mode: mode, Encapsulation: o.name, Port: o.port}
+		}
+	case WireUnknown, Host:
+	}
+	return Network{}
 }
 
 // routes adds the need of pods for each other where their addresses are on the wire.

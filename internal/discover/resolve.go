@@ -18,7 +18,9 @@ type call struct {
 	port     uint16
 	class    Class
 	why      string
-	because  Evidence
+	// logs is that of the Need.
+	logs    string
+	because Evidence
 }
 
 // call adds the needs of a call, or what is not known of it.
@@ -47,7 +49,7 @@ func (d *derivation) call(c *call) {
 func (d *derivation) callPort(c *call, s *service, i int) {
 	p := &s.ports[i]
 	if s.kind == "ExternalName" {
-		d.need(&Need{From: c.from, To: d.outside(s.externalName), Protocol: p.protocol, Ports: one(p.port), Class: c.class, Wire: Host, Why: c.why}, c.because, s.at("/spec/externalName"))
+		d.need(&Need{From: c.from, To: d.outside(s.externalName), Protocol: p.protocol, Ports: one(p.port), Class: c.class, Wire: Host, Why: c.why, Logs: c.logs}, c.because, s.at("/spec/externalName"))
 		return
 	}
 	d.missedTargets(s, c.because)
@@ -66,7 +68,7 @@ func (d *derivation) callPort(c *call, s *service, i int) {
 }
 
 func (d *derivation) callTarget(c *call, s *service, p *servicePort, t *backend) {
-	n := Need{From: c.from, Protocol: p.protocol, Ports: t.ports(), Class: c.class, Why: c.why}
+	n := Need{From: c.from, Protocol: p.protocol, Ports: t.ports(), Class: c.class, Why: c.why, Logs: c.logs}
 	n.To = Party{Pods, s.String()}
 	if t.host {
 		n.To = Party{Hosts, s.String()}
