@@ -110,7 +110,7 @@ apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: ovnkube-db, namespace: ovn}
 spec: {template: {spec: {hostNetwork: true, containers: [
-  {command: [/usr/bin/ovnkube.sh, nb-ovsdb], env: [{name: OVN_NB_PORT, value: '9641'}]}, {command: [/root/ovnkube.sh, sb-ovsdb]}]}}}
+  {command: [/usr/bin/ovnkube.sh, nb-ovsdb], env: [{name: OVN_NB_PORT, value: '9641'}]}, {command: [/usr/bin/ovnkube.sh, sb-ovsdb]}]}}}
 `}, []string{
 			mesh("UDP 6082/6082"), unsent, "essential: nodes > hosts of OVN databases: TCP 9641/9641, host", "essential: nodes > hosts of OVN databases: TCP 6642/6642, host",
 			"essential: hosts of OVN databases > hosts of OVN databases: TCP 6643/6643, host", "essential: hosts of OVN databases > hosts of OVN databases: TCP 6644/6644, host",
