@@ -257,8 +257,8 @@ func mergeNeeds(_ needKey, of []*Need) *Need {
 	out := *of[0]
 	because := make([]*Because, 0, len(of))
 	for _, n := range of {
-		if n.Class > out.Class || n.Class == out.Class && n.Why < out.Why {
-			out.Class, out.Why, out.In = n.Class, n.Why, n.In
+		if cmp.Or(cmp.Compare(out.Class, n.Class), cmp.Compare(n.Why, out.Why), cmp.Compare(n.Logs, out.Logs), cmp.Compare(n.In, out.In)) < 0 {
+			out.Class, out.Why, out.In, out.Logs = n.Class, n.Why, n.In, n.Logs
 		}
 		because = append(because, &n.Because)
 	}
@@ -279,9 +279,11 @@ func mergeUnknown(_ string, of []*Unknown) *Unknown {
 	return &out
 }
 
-// mergePlaces leaves out parties without needs.
+// mergePlaces leaves out parties without needs, but for those by which others
+// are told.
 func (r *result) mergePlaces(p Party, of []*Located) *Located {
-	if r.used[p] == 0 {
+	told := p.Name == "" && (p.Kind == Nodes || p.Kind == ControlPlane || p.Kind == APIServer || p.Kind == AllPods)
+	if r.used[p] == 0 && !told {
 		return nil
 	}
 	var all []netip.Prefix
@@ -323,7 +325,7 @@ func (b *Because) same(o *Because) bool {
 }
 
 func sameNeed(a, b *Need) bool {
-	return a.Class == b.Class && a.In == b.In && a.Why == b.Why && a.Because.same(&b.Because)
+	return a.Class == b.Class && a.In == b.In && a.Why == b.Why && a.Logs == b.Logs && a.Because.same(&b.Because)
 }
 
 func sameUnknown(a, b *Unknown) bool {

@@ -8,7 +8,7 @@ import (
 // allUnread tells of the objects that are not there to be read.
 func (d *derivation) allUnread() {
 	for r, why := range d.cluster.unread {
-		d.dontKnow(&Unknown{About: "which " + r.String() + " there are", Why: why, Tell: "reading them: get, list and watch of " + r.String()})
+		d.dontKnow(&Unknown{About: "which " + r.String() + " there are", Why: why, Tell: "reading them: get, list and watch of " + r.String(), Unread: true})
 	}
 }
 
