@@ -37,6 +37,24 @@ func (d *derivation) configMap(namespace, of string) *configMap {
 	return d.cluster.configMaps[name{namespace, of}]
 }
 
+// configOf returns the ConfigMap with a key that a pod mounts; or else the first
+// one beside it. It is nil if there is none.
+func (d *derivation) configOf(p *podLike, key string) *configMap {
+	for _, of := range p.configMaps {
+		if m := d.configMap(p.Namespace, of); m != nil && m.data[key] != "" {
+			return m
+		}
+	}
+	d.asks(allOfKind, "ConfigMap")
+	var first *configMap
+	for _, m := range d.cluster.configMaps {
+		if m.data[key] != "" && m.Namespace == p.Namespace && (first == nil || m.Name < first.Name) {
+			first = m
+		}
+	}
+	return first
+}
+
 // maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
 // read here is a tenth of it, and others keep whole programs in theirs.
 const maxSetting = 32 << 10
@@ -57,11 +75,11 @@ func (n *node) derive(d *derivation) {
 		d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, at)
 		return
 	}
-	if d.kubeletPorts {
-		nodes.Name = fmt.Sprintf("kubelet port %d", n.kubelet)
-		d.located(nodes, n.internal...)
+	to := d.kubelets(n.kubelet)
+	if to != nodes {
+		d.located(to, n.internal...)
 	}
-	d.need(&Need{From: Party{Kind: APIServer}, To: nodes, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
+	d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
 }
 
 // deriveMissing tells of what is not there, or not read, as a whole.

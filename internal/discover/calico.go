@@ -17,12 +17,14 @@ type ipPool struct {
 
 	cidr        netip.Prefix
 	ipip, vxlan string // Always, CrossSubnet, Never or nothing
+	nat         bool   // packets to outside of all pools are masqueraded
 }
 
 type felixConfiguration struct {
 	object
 
 	vxlanPort                      uint16
+	natSparesHosts                 bool
 	wireguard, wireguardV6         bool
 	wireguardPort, wireguardPortV6 uint16
 }
@@ -47,12 +49,13 @@ func (r *reader) ipPool() {
 			IPIPMode  string `json:"ipipMode"`
 			VXLANMode string `json:"vxlanMode"`
 			Disabled  bool   `json:"disabled"`
+			NAT       bool   `json:"natOutgoing"`
 		} `json:"spec"`
 	}
 	if !r.decode(&o) {
 		return
 	}
-	p := &ipPool{r.object, r.prefix("/spec/cidr", o.Spec.CIDR), o.Spec.IPIPMode, o.Spec.VXLANMode}
+	p := &ipPool{r.object, r.prefix("/spec/cidr", o.Spec.CIDR), o.Spec.IPIPMode, o.Spec.VXLANMode, o.Spec.NAT}
 	for field, mode := range map[string]string{"/spec/ipipMode": p.ipip, "/spec/vxlanMode": p.vxlan} {
 		if !poolMode(mode) {
 			r.wrongf(field, "%q: want Always, CrossSubnet or Never", mode)
@@ -74,11 +77,12 @@ const crossSubnet = "CrossSubnet"
 func (r *reader) felix() {
 	var o struct {
 		Spec struct {
-			VXLANPort                int64 `json:"vxlanPort"`
-			WireguardEnabled         bool  `json:"wireguardEnabled"`
-			WireguardEnabledV6       bool  `json:"wireguardEnabledV6"`
-			WireguardListeningPort   int64 `json:"wireguardListeningPort"`
-			WireguardListeningPortV6 int64 `json:"wireguardListeningPortV6"`
+			VXLANPort                int64  `json:"vxlanPort"`
+			NATExclusions            string `json:"natOutgoingExclusions"`
+			WireguardEnabled         bool   `json:"wireguardEnabled"`
+			WireguardEnabledV6       bool   `json:"wireguardEnabledV6"`
+			WireguardListeningPort   int64  `json:"wireguardListeningPort"`
+			WireguardListeningPortV6 int64  `json:"wireguardListeningPortV6"`
 		} `json:"spec"`
 	}
 	if r.Name != "default" || !r.decode(&o) { // the others are for single nodes
@@ -86,7 +90,7 @@ func (r *reader) felix() {
 	}
 	s := &o.Spec
 	f := &felixConfiguration{
-		object: r.object, vxlanPort: r.port("/spec/vxlanPort", s.VXLANPort), wireguard: s.WireguardEnabled, wireguardV6: s.WireguardEnabledV6,
+		object: r.object, vxlanPort: r.port("/spec/vxlanPort", s.VXLANPort), natSparesHosts: s.NATExclusions == "IPPoolsAndHostIPs", wireguard: s.WireguardEnabled, wireguardV6: s.WireguardEnabledV6,
 		wireguardPort: r.port("/spec/wireguardListeningPort", s.WireguardListeningPort), wireguardPortV6: r.port("/spec/wireguardListeningPortV6", s.WireguardListeningPortV6),
 	}
 	if !r.bad {
@@ -128,7 +132,10 @@ func (r *reader) bgpPeer() {
 	}
 }
 
-const bgpPort = 179
+const (
+	bgpPort  = 179
+	noRoutes = "nodes do not learn the routes to each other's pods"
+)
 
 // calico reads what calico-node runs with; false if it does not run, or nothing
 // tells how.
@@ -173,7 +180,8 @@ func (d *derivation) calicoPools(env *environment) []*ipPool {
 	if ipip == "" && vxlan == "" || !poolMode(ipip) || !poolMode(vxlan) {
 		return nil
 	}
-	p := &ipPool{object: object{Ref: e.Object, place: e.Place}, ipip: ipip, vxlan: vxlan}
+	nat, _ := env.get("CALICO_IPV4POOL_NAT_OUTGOING")
+	p := &ipPool{object: object{Ref: e.Object, place: e.Place}, ipip: ipip, vxlan: vxlan, nat: !strings.EqualFold(nat, "false")}
 	if prefix, err := netip.ParsePrefix(cidr); err == nil {
 		p.cidr = prefix.Masked()
 	}
@@ -210,7 +218,24 @@ func (d *derivation) calicoWire(pools []*ipPool, env *environment) {
 			d.configured = network{wire: RoutedPod} // some pods at least
 		}
 	}
+	d.configured.toHosts = calicoSender(pools, felix)
 	d.calicoWireGuard(felix)
+}
+
+// calicoSender: a pool masquerades what leaves all pools, or does not.
+func calicoSender(pools []*ipPool, felix *felixConfiguration) sender {
+	with, without := 0, 0
+	for _, p := range pools {
+		if p.nat && !felix.natSparesHosts {
+			with++
+		} else {
+			without++
+		}
+	}
+	if with > 0 && without > 0 {
+		return asEither
+	}
+	return masqueraded(with > 0)
 }
 
 func (d *derivation) calicoWireGuard(felix *felixConfiguration) {
@@ -240,7 +265,7 @@ func (d *derivation) calicoBGP(backend Evidence) {
 	}
 	port := cmp.Or(c.listenPort, bgpPort)
 	nodes := Party{Kind: Nodes}
-	n := Need{From: nodes, To: nodes, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "nodes do not learn the routes to each other's pods"}
+	n := Need{From: nodes, To: nodes, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: noRoutes}
 	if c.mesh {
 		mesh := n
 		d.need(&mesh, because...)

@@ -40,6 +40,7 @@ type componentPort struct {
 	Needs     string   `yaml:"needs"`
 	From      string   `yaml:"from"`
 	Calls     bool     `yaml:"calls"`
+	Service   string   `yaml:"service"`
 	Class     string   `yaml:"class"`
 	Why       string   `yaml:"why"`
 
@@ -109,7 +110,7 @@ func (p *componentPort) check() error {
 	if p.class, ok = classes[p.Class]; !ok || p.Why == "" || len(p.Protocols) == 0 {
 		return fmt.Errorf("class %q, why %q, %d protocols: want optional, expected or essential, a why, and protocols", p.Class, p.Why, len(p.Protocols))
 	}
-	if _, ok := partyWords()[p.From]; ok == p.Calls {
+	if _, ok := partyWords()[p.From]; ok == (p.Calls || p.Service != "") {
 		return fmt.Errorf("from %q: want one of %v, and none if it calls", p.From, slices.Sorted(maps.Keys(partyWords())))
 	}
 	if p.Port == 0 && p.Flag == "" {
@@ -153,6 +154,10 @@ func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
 		}
 	}
 	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
+	if p.Service != "" {
+		d.call(&call{from: d.partyOf(c, f), service: name{f.pod.Namespace, p.Service}, port: p.Port, class: p.class, why: p.Why, because: evidence})
+		return
+	}
 	if addr, ok := f.container.flag(p.Bind); ok && isLoopback(addr) {
 		return
 	}
@@ -176,15 +181,27 @@ func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
 	}
 }
 
-func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {
+// partyOf is the party that a component is.
+func (d *derivation) partyOf(c *component, f *found) Party {
 	self := Party{Hosts, c.Name}
-	switch {
-	case c.As != "":
+	if c.As != "" {
 		self = Party{Kind: partyWords()[c.As]}
-	case !f.pod.hostNetwork:
-		self = Party{Pods, d.workloadOf(f.pod)}
+	} else if !f.pod.hostNetwork {
+		return d.podsOf(f.pod)
 	}
 	d.hostsOf(self, f.pod)
+	return self
+}
+
+// podsOf is the party of the workload that a pod belongs to.
+func (d *derivation) podsOf(p *podLike) Party {
+	party := Party{Pods, d.workloadOf(p)}
+	d.located(party, p.addresses...)
+	return party
+}
+
+func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {
+	self := d.partyOf(c, f)
 	n.From, n.To = Party{Kind: partyWords()[p.From]}, self
 	switch {
 	case p.Calls:
@@ -228,6 +245,15 @@ func parseListens(text string) ([]listen, error) {
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// parsePort reads a port from 1 to 65535.
+func parsePort(text string) (uint16, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q: want a port from 1 to 65535", text)
+	}
+	return uint16(n), nil
 }
 
 func splitList(text string) []string {

@@ -92,7 +92,8 @@ func (d *derivation) outside(host string) Party {
 
 // workloadOf names what a pod belongs to, so that all of its pods are one party.
 func (d *derivation) workloadOf(p *podLike) string {
-	if p.owner.kind == "" || p.owner.kind == "Node" {
+	// What owns the others makes no pods itself.
+	if !p.isPod && p.Kind != "ReplicaSet" || p.owner.kind == "" || p.owner.kind == "Node" {
 		return p.String()
 	}
 	by := Ref{p.owner.kind, p.Namespace, p.owner.name}

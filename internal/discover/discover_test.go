@@ -217,7 +217,7 @@ items:
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: flannel, namespace: kube-flannel}
-spec: {template: {spec: {hostNetwork: true, containers: [{command: [/opt/bin/flanneld], image: flannel}]}}}
+spec: {template: {spec: {hostNetwork: true, containers: [{command: [/opt/bin/flanneld, --ip-masq, --kube-subnet-mgr], image: flannel}]}}}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -492,12 +492,12 @@ kind: DaemonSet
 metadata: {name: konnectivity-server, namespace: kube-system}
 spec: {template: {spec: {hostNetwork: true, containers: [{image: registry.example/kas-network-proxy/proxy-server:v0, command: [/proxy-server], args: [--agent-port=8132]}]}}}
 `}, []string{flannelVXLAN, "essential: nodes > hosts of konnectivity-server: TCP 8132/8132, host", "optional: nodes > hosts of node-exporter: TCP 9796/9796, host"}, nil},
-		{"how routed pods reach hosts is unknown", []string{backend(`{"Type": "host-gw"}`), `
+		{"how pods reach hosts is unknown where their network is", []string{`
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: node-exporter, namespace: watch}
 spec: {template: {spec: {hostNetwork: true, containers: [{image: prometheus/node-exporter}]}}}
-`}, []string{podsToPods, "optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"}, []string{"with which address pods reach hosts"}},
+`}, []string{"optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"}, []string{noNetwork, "with which address pods reach hosts"}},
 		{"kube-proxy by its configuration", []string{overlaid, `
 apiVersion: apps/v1
 kind: DaemonSet

@@ -26,3 +26,25 @@ func (d *derivation) dnsMissing() {
 }
 
 const dnsPort = 53
+
+// nodeLocalDNS finds whom a cache of names on each node asks. It listens where
+// only its own host can reach it, so what pods ask it is on no wire.
+func (d *derivation) nodeLocalDNS(p *podLike) {
+	for _, f := range append(p.running("node-cache"), p.running("dns/k8s-dns-node-cache")...) {
+		for _, port := range f.container.ports {
+			if port.port == dnsPort {
+				d.claimed[claim{port.protocol, port.port}] = true
+			}
+		}
+		at := p.at("%s%s", p.root, f.container.field)
+		to := name{p.Namespace, "kube-dns-upstream"}
+		if text, ok := f.container.flag("upstreamsvc"); ok {
+			to.name = text
+		}
+		from := Party{Hosts, "node-local DNS"}
+		d.hostsOf(from, p)
+		for _, protocol := range []rules.Protocol{rules.TCP, rules.UDP} {
+			d.call(&call{from: from, service: to, protocol: protocol, port: dnsPort, class: Essential, why: "pods cannot look up names", because: at})
+		}
+	}
+}

@@ -55,8 +55,8 @@ func (d *derivation) nodePort(s *service, i int, why string) {
 	p := &s.ports[i]
 	if p.nodePort == 0 {
 		d.dontKnow(&Unknown{
-			About: fmt.Sprintf("the node port of %s, %s", s.Ref, p.words()), Why: "the API server has not allocated it yet",
-			Tell: "the Service as the API server has it; the range is 30000-32767 unless kube-apiserver has --service-node-port-range",
+			About: fmt.Sprintf("the node port of %s, %s", s.Ref, p.words()), Why: "the API server has not allocated it yet, from " + d.nodePortRange(),
+			Tell: "the Service as the API server has it",
 		}, s.at("/spec/ports/%d", i))
 		return
 	}
@@ -99,6 +99,11 @@ func (p *podLike) derive(d *derivation) {
 	d.claimed = map[claim]bool{}
 	d.componentsOf(p)
 	d.kubeProxy(p)
+	d.nodeLocalDNS(p)
+	d.metricsServer(p)
+	for i := range p.mounts {
+		d.mount(&p.mounts[i], p.at("%s", p.mounts[i].field))
+	}
 	for i := range p.containers {
 		for k := range p.containers[i].ports {
 			d.hostPort(p, &p.containers[i], k)
@@ -135,4 +140,14 @@ func (d *derivation) hostsOf(to Party, p *podLike) {
 	if n := d.cluster.nodes[p.node]; n != nil {
 		d.located(to, n.internal...)
 	}
+}
+
+// nodePortRange says from where node ports are taken.
+func (d *derivation) nodePortRange() string {
+	for _, f := range d.running("kube-apiserver") {
+		if text, ok := f.container.flag("service-node-port-range"); ok {
+			return text
+		}
+	}
+	return "30000-32767 unless kube-apiserver has --service-node-port-range"
 }

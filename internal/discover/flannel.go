@@ -27,16 +27,14 @@ type flannelConfig struct {
 // is none.
 func (d *derivation) flannel() bool {
 	for _, f := range d.running("flanneld") {
-		var first *configMap
-		d.asks(allOfKind, "ConfigMap")
-		for _, m := range d.cluster.configMaps {
-			if _, ok := m.data["net-conf.json"]; ok && m.Namespace == f.pod.Namespace && (first == nil || m.Name < first.Name) {
-				first = m
-			}
+		m := d.configOf(f.pod, "net-conf.json")
+		if m == nil || !d.flannelBackend(m, m.data["net-conf.json"]) {
+			continue
 		}
-		if first != nil {
-			return d.flannelBackend(first, first.data["net-conf.json"])
-		}
+		env := environment{d, f}
+		masq, _ := env.get("FLANNELD_IP_MASQ")
+		d.configured.toHosts = masqueraded(f.container.switched("ip-masq", masq == "true"))
+		return true
 	}
 	return false
 }

@@ -7,12 +7,21 @@ func (s *service) enter(c *Cluster) {
 	if s.isDNS() {
 		c.dns++
 	}
+	s.touch(c)
 }
 
 func (s *service) leave(c *Cluster) {
 	delete(c.services, s.id())
 	if s.isDNS() {
 		c.dns--
+	}
+	s.touch(c)
+}
+
+// touch marks what may have asked for the Services that this is one of.
+func (s *service) touch(c *Cluster) {
+	for k, v := range s.labels {
+		c.touch(key{what: aServiceLabel, a: k, b: v})
 	}
 }
 
@@ -147,3 +156,9 @@ func (*bgpConfiguration) derive(*derivation) {}
 func (p *bgpPeer) enter(c *Cluster) { put(&c.peers, p.Ref, p) }
 func (p *bgpPeer) leave(c *Cluster) { delete(c.peers, p.Ref) }
 func (*bgpPeer) derive(*derivation) {}
+
+func (*volume) enter(*Cluster) {}
+func (*volume) leave(*Cluster) {}
+
+func (*monitor) enter(*Cluster) {}
+func (*monitor) leave(*Cluster) {}

@@ -49,6 +49,8 @@ func kinds() []kind {
 		admission = "admissionregistration.k8s.io"
 		calico    = "projectcalico.org"
 		calicoCRD = "crd.projectcalico.org" // where Calico keeps them without its own API server
+
+		monitoring = "monitoring.coreos.com"
 	)
 	return []kind{
 		{Resource{"", "v1", "nodes", "Node", false}, (*reader).node},
@@ -66,6 +68,9 @@ func kinds() []kind {
 		{Resource{admission, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", false}, (*reader).webhooks},
 		{Resource{"apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false}, (*reader).conversion},
 		{Resource{"apiregistration.k8s.io", "v1", "apiservices", "APIService", false}, (*reader).apiService},
+		{Resource{"", "v1", "persistentvolumes", "PersistentVolume", false}, (*reader).persistentVolume},
+		{Resource{monitoring, "v1", "servicemonitors", "ServiceMonitor", true}, (*reader).monitor},
+		{Resource{monitoring, "v1", "podmonitors", "PodMonitor", true}, (*reader).monitor},
 		{Resource{calicoCRD, "v1", "ippools", "IPPool", false}, (*reader).ipPool},
 		{Resource{calicoCRD, "v1", "felixconfigurations", "FelixConfiguration", false}, (*reader).felix},
 		{Resource{calicoCRD, "v1", "bgpconfigurations", "BGPConfiguration", false}, (*reader).bgpConfiguration},

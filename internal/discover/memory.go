@@ -34,6 +34,8 @@ const (
 	anObject what = iota
 	// aSelector is pods of a namespace with a label and its value.
 	aSelector
+	// aServiceLabel is Services with a label and its value.
+	aServiceLabel
 	// someSlices are those of a Service, by namespace and name.
 	someSlices
 	// aProgram is containers by what they run.
@@ -71,6 +73,8 @@ type derivation struct {
 	overlays []overlay
 	// part is the one that is being derived.
 	part *part
+	// asked are the keys of its reads.
+	asked map[key]bool
 	// claimed are ports of the pod in it that the catalog explains.
 	claimed map[claim]bool
 	readers map[key][]*part
@@ -99,7 +103,8 @@ func (d *derivation) asks(w what, abc ...string) {
 	if len(abc) > 2 {
 		k.c = abc[2]
 	}
-	if !slices.Contains(d.part.reads, k) {
+	if !d.asked[k] {
+		put(&d.asked, k, true)
 		d.part.reads = append(d.part.reads, k)
 	}
 }
@@ -110,6 +115,7 @@ func (d *derivation) asksFor(r Ref) { d.asks(anObject, r.Kind, r.Namespace, r.Na
 func (d *derivation) redo(p *part) {
 	d.drop(p)
 	d.part = p
+	clear(d.asked)
 	p.derive(d)
 	d.part = nil
 	for _, k := range p.reads {

@@ -257,7 +257,7 @@ func mergeNeeds(_ needKey, of []*Need) *Need {
 	out := *of[0]
 	because := make([]*Because, 0, len(of))
 	for _, n := range of {
-		if n.Class > out.Class || n.Class == out.Class && n.Why < out.Why {
+		if cmp.Or(cmp.Compare(out.Class, n.Class), cmp.Compare(n.Why, out.Why), cmp.Compare(n.Logs, out.Logs), cmp.Compare(n.In, out.In)) < 0 {
 			out.Class, out.Why, out.In, out.Logs = n.Class, n.Why, n.In, n.Logs
 		}
 		because = append(because, &n.Because)

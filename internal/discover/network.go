@@ -15,6 +15,29 @@ type network struct {
 	wire Wire
 	// in names the overlay: set iff wire is Overlay.
 	in string
+	// toHosts is with which address pods reach hosts.
+	toHosts sender
+}
+
+// A sender is whose address a packet of a pod has on its way to a host.
+type sender uint8
+
+const (
+	senderUnknown sender = iota
+	// asNode: something masquerades it.
+	asNode
+	// asPod: nothing does.
+	asPod
+	// asEither: it depends on the pod.
+	asEither
+)
+
+// masqueraded returns asNode if something masquerades, else asPod.
+func masqueraded(does bool) sender { //nolint:revive // a fact of the configuration, no mode of ours
+	if does {
+		return asNode
+	}
+	return asPod
 }
 
 // An overlay is what wraps packets of pods between nodes.
@@ -38,7 +61,9 @@ func (d *derivation) deriveNetwork() {
 	for _, plugin := range []struct {
 		mode   string // as in a Cluster object
 		derive func() bool
-	}{{"Flannel", d.flannel}, {"Calico", d.calico}, {"Cilium", d.cilium}} {
+	}{
+		{"Flannel", d.flannel}, {"Calico", d.calico}, {"Cilium", d.cilium}, {"Antrea", d.antrea}, {"OVNKubernetes", d.ovn}, {"KubeRouter", d.kubeRouter}, {"Terway", d.terway},
+	} {
 		if plugin.derive() {
 			d.seen = d.seenAs(plugin.mode)
 			return
@@ -46,19 +71,21 @@ func (d *derivation) deriveNetwork() {
 	}
 	why := d.orUnread("none of the objects configures one that is read here", append(podKinds(), "ConfigMap", "IPPool")...)
 	var because []Evidence
-	for _, p := range d.running("antrea-agent", "ovnkube-node", "ovnkube", "kube-router", "terwayd", "weaver") {
-		why = "the configuration of this network is not read"
+	for _, p := range d.running("antrea-agent", "ovnkube", "ovnkube.sh", "kube-router", "terwayd", "weaver", "weaveworks/weave-kube", "weave-kube") {
+		why = "the configuration of this network is not there, or not read"
 		because = append(because, p.pod.at("%s%s", p.pod.root, p.container.field))
 	}
 	d.dontKnow(&Unknown{
 		About: "the network of pods: its overlay, its ports, and whether pods' own addresses are on the wire", Why: why,
-		Tell: "for Flannel its DaemonSet and ConfigMap kube-flannel-cfg; for Calico its DaemonSet, IPPools, FelixConfigurations and BGPConfigurations; for Cilium ConfigMap cilium-config",
+		Tell: "the DaemonSet of the network, and beside it: for Flannel ConfigMap kube-flannel-cfg; for Calico IPPools, FelixConfigurations and BGPConfigurations; for Cilium ConfigMap cilium-config; for Antrea ConfigMap antrea-config",
 	}, because...)
 }
 
+const noPodNetwork = "pods on different nodes cannot reach each other"
+
 // wraps adds the need of an overlay between all nodes.
 func (d *derivation) wraps(o overlay, because ...Evidence) {
-	n := Need{From: Party{Kind: Nodes}, To: Party{Kind: Nodes}, Protocol: o.protocol, Class: Essential, Wire: Host, Why: "pods on different nodes cannot reach each other"}
+	n := Need{From: Party{Kind: Nodes}, To: Party{Kind: Nodes}, Protocol: o.protocol, Class: Essential, Wire: Host, Why: noPodNetwork}
 	if o.port != 0 {
 		n.Ports = one(o.port)
 	}
@@ -83,7 +110,7 @@ func (d *derivation) seenAs(mode string) Network {
 
 // routes adds the need of pods for each other where their addresses are on the wire.
 func (d *derivation) routes(because ...Evidence) {
-	d.need(&Need{From: Party{Kind: AllPods}, To: Party{Kind: AllPods}, Protocol: rules.AllProtocols, Class: Essential, Wire: RoutedPod, Why: "pods on different nodes cannot reach each other"}, because...)
+	d.need(&Need{From: Party{Kind: AllPods}, To: Party{Kind: AllPods}, Protocol: rules.AllProtocols, Class: Essential, Wire: RoutedPod, Why: noPodNetwork}, because...)
 }
 
 // A found is a container with its pod, or template.

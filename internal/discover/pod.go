@@ -14,7 +14,10 @@ type podLike struct {
 	object
 
 	// root is the JSON pointer of the spec.
-	root        string
+	root   string
+	mounts []mount
+	// configMaps are the names of those that are mounted.
+	configMaps  []string
 	hostNetwork bool
 	containers  []container
 	// addresses and node are those of a pod, once it runs.
@@ -58,6 +61,14 @@ type rawPodSpec struct {
 	NodeName       string         `json:"nodeName"`
 	Containers     []rawContainer `json:"containers"`
 	InitContainers []rawContainer `json:"initContainers"`
+	Volumes        []struct {
+		ConfigMap struct {
+			Name string `json:"name"`
+		} `json:"configMap"`
+		NFS *struct {
+			Server string `json:"server"`
+		} `json:"nfs"`
+	} `json:"volumes"`
 }
 
 type rawContainer struct {
@@ -130,6 +141,14 @@ func (r *reader) workload() {
 
 func (r *reader) podSpec(p *podLike, spec *rawPodSpec) {
 	p.hostNetwork = spec.HostNetwork
+	for i, v := range spec.Volumes {
+		if v.NFS != nil && v.NFS.Server != "" {
+			p.mounts = append(p.mounts, mount{kind: nfs, host: v.NFS.Server, port: nfsPort, field: fmt.Sprintf("%s/volumes/%d/nfs/server", p.root, i)})
+		}
+		if v.ConfigMap.Name != "" {
+			p.configMaps = append(p.configMaps, v.ConfigMap.Name)
+		}
+	}
 	for i := range spec.Containers {
 		r.container(p, fmt.Sprintf("/containers/%d", i), &spec.Containers[i])
 	}
@@ -208,4 +227,17 @@ func (c *container) flag(flagName string) (value string, ok bool) {
 		}
 	}
 	return value, ok
+}
+
+// switched reports whether a flag that is on or off is on: --name, --name=true
+// or --name=false, the last of several.
+func (c *container) switched(flagName string, byDefault bool) bool {
+	on := byDefault
+	for _, arg := range c.command {
+		name, value, has := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == flagName && strings.HasPrefix(arg, "-") {
+			on = !has || value == "true" || value == "1"
+		}
+	}
+	return on
 }

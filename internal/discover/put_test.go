@@ -182,7 +182,7 @@ apiVersion: v1
 kind: Service
 metadata: {name: kube-dns, namespace: kube-system}
 spec: {clusterIP: 10.96.0.10, selector: {k8s-app: kube-dns}, ports: [{name: dns, port: 53, protocol: UDP}]}
-`}, "\n---\n")
+`, metricsServer, prometheus, nodeExporter, podMonitor, nodeLocal, persistentVolume("nfs: {server: 198.51.100.4, path: /x}")}, "\n---\n")
 }
 
 // TestUnread: what cannot be listed is unknown, whatever hangs on it, and what

@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,9 +13,11 @@ import (
 type call struct {
 	from    Party
 	service name
-	port    uint16
-	class   Class
-	why     string
+	// protocol of the Service's port; zero is TCP.
+	protocol rules.Protocol
+	port     uint16
+	class    Class
+	why      string
 	// logs is that of the Need.
 	logs    string
 	because Evidence
@@ -33,9 +36,10 @@ func (d *derivation) call(c *call) {
 		d.dontKnow(&Unknown{About: "the ports of " + ref.String(), Why: why, Tell: "the Service, and its EndpointSlices or pods"}, c.because)
 		return
 	}
-	i := slices.IndexFunc(s.ports, func(p servicePort) bool { return p.port == c.port && p.protocol == rules.TCP })
+	protocol := cmp.Or(c.protocol, rules.TCP)
+	i := slices.IndexFunc(s.ports, func(p servicePort) bool { return p.port == c.port && p.protocol == protocol })
 	if i < 0 {
-		d.dontKnow(&Unknown{About: fmt.Sprintf("port %d of %s", c.port, ref), Why: "the Service has no such TCP port: the call fails", Tell: "a port of the Service with this number"}, c.because, s.at("/spec/ports"))
+		d.dontKnow(&Unknown{About: fmt.Sprintf("port %d of %s", c.port, ref), Why: "the Service has no such " + protocol.String() + " port: the call fails", Tell: "a port of the Service with this number"}, c.because, s.at("/spec/ports"))
 		return
 	}
 	d.callPort(c, s, i)
@@ -175,16 +179,30 @@ func (d *derivation) podNeed(n *Need, because ...Evidence) {
 // hostNeed adds a need for something on hosts. Pods reach hosts outside of any
 // overlay: with the address of their own node, or with their own.
 func (d *derivation) hostNeed(n *Need, because ...Evidence) {
+	d.senderNeed(n, d.network.toHosts, because...)
+}
+
+func (d *derivation) senderNeed(n *Need, toHosts sender, because ...Evidence) {
 	n.Wire = Host
-	switch {
-	case n.From.Kind != AllPods:
-	case d.network.wire == Overlay:
+	if n.From.Kind != AllPods && n.From.Kind != Pods {
+		d.need(n, because...)
+		return
+	}
+	switch toHosts {
+	case asNode:
 		n.From = Party{Kind: Nodes}
-	default:
+	case asPod:
+		n.Wire = RoutedPod
+	case asEither:
+		masked := *n
+		masked.From = Party{Kind: Nodes}
+		d.need(&masked, because...)
+		n.Wire = RoutedPod
+	case senderUnknown:
 		n.Wire = WireUnknown
 		d.dontKnow(&Unknown{
 			About: "with which address pods reach hosts", Why: "what masquerades packets of pods is not read",
-			Tell: "natOutgoing of Calico's IPPools, --ip-masq of flanneld, enable-ipv4-masquerade of Cilium",
+			Tell: "the configuration of the network of pods",
 		}, because...)
 	}
 	d.need(n, because...)
