@@ -107,9 +107,9 @@ func scheme(t *testing.T) *runtime.Scheme {
 	return out
 }
 
-// newFleet makes a network with machines at these addresses. It skips the test
-// if it may not make namespaces.
-func newFleet(t *testing.T, addresses map[string]string) *fleet {
+// newFleet makes a network with machines at these addresses, and what more adds.
+// It skips the test if it may not make namespaces.
+func newFleet(t *testing.T, addresses map[string]string, more ...func(*fleet)) *fleet {
 	t.Helper()
 	f := apiOnly(t)
 	f.lab, f.nodes = netns.New(), map[string]*node{}
@@ -122,6 +122,9 @@ func newFleet(t *testing.T, addresses map[string]string) *fleet {
 	f.plane = f.machine("plane", planeAddress)
 	for name, address := range addresses {
 		f.nodes[name] = f.machine(name, address)
+	}
+	for _, add := range more {
+		add(f)
 	}
 	if err := f.lab.Ready(); errors.Is(err, os.ErrPermission) {
 		t.Skipf("needs root, to make network namespaces: %v", err)
