@@ -104,6 +104,9 @@ func (d *derivation) seenAs(mode string) Network {
 		return Network{Mode: mode, Encapsulation: "None"}
 	case Overlay:
 		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.configured.in })
+		if i < 0 {
+			break
+		}
 		if o := d.overlays[i]; slices.Contains([]string{"VXLAN", "Geneve", "IPIP", "WireGuard"}, o.name) {
 			return Network{Mode: mode, Encapsulation: o.name, Port: o.port}
 		}
