@@ -55,7 +55,7 @@ func kubeRouter(args string) string {
 
 // terway has the shape of the DaemonSet terway-eniip of ACK.
 func terway(mode string) []string {
-	return []string{daemon("terway-eniip", "{command: [/usr/bin/terwayd, -log-level, info, -daemon-mode, "+mode+"]}"), config("eni-config", "eni_conf", `{"version": "1", "ip_stack": "ipv4"}`)}
+	return []string{daemon("terway-eniip", "{command: [/usr/bin/terwayd, -log-level, info, -daemon-mode, "+mode+"]}")}
 }
 
 // cilium has the shape of what Cilium's chart renders.
@@ -147,6 +147,7 @@ spec: {template: {spec: {containers: [{image: quay.example/cilium/hubble-relay, 
 		{"Calico that does not", calico("vxlanMode: Always"), []string{mesh("UDP 4789/4789"), asPod}, nil},
 		{"Calico with pools of both kinds", calico("vxlanMode: Always", "vxlanMode: Always, natOutgoing: true"), []string{mesh("UDP 4789/4789"), asPod, asNode}, nil},
 		{"Calico that spares hosts", append(calico("vxlanMode: Always, natOutgoing: true"), "apiVersion: crd.projectcalico.org/v1\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {natOutgoingExclusions: IPPoolsAndHostIPs}\n"), []string{mesh("UDP 4789/4789"), asPod}, nil},
+		{"what is no agent on a host makes no network", []string{strings.Replace(kubeRouter(""), "hostNetwork: true, ", "", 1)}, []string{unsent}, []string{noNetwork, unsentAbout}},
 		{"Flannel that masquerades", []string{backend(`{"Type": "host-gw"}`)}, []string{podsToPods, asNode}, nil},
 		{"Flannel that does not", []string{strings.Replace(backend(`{"Type": "host-gw"}`), "--ip-masq", "--ip-masq=false", 1)}, []string{podsToPods, asPod}, nil},
 		{"Flannel that is told by its environment", []string{strings.Replace(backend(`{"Type": "host-gw"}`), "--ip-masq, --kube-subnet-mgr], ", "--kube-subnet-mgr], env: [{name: FLANNELD_IP_MASQ, value: 'true'}], ", 1)}, []string{podsToPods, asNode}, nil},
