@@ -192,8 +192,8 @@ func TestFollow(t *testing.T) {
 
 // TestForbidden: what may not be read is unknown until it may be.
 func TestForbidden(t *testing.T) {
-	server.Load(t, guard, strings.ReplaceAll(live.Role(), "validatingwebhookconfigurations", "nothing")+bound("blind"))
-	allowed(t, "blind")
+	server.Load(t, guard, strings.ReplaceAll(live.Role(), "validatingwebhookconfigurations", "nothing")+bound("blind", live.RoleName))
+	allowed(t, "blind", false)
 	f := follow(t, server.As("blind"))
 	const about = "which validatingwebhookconfigurations.admissionregistration.k8s.io there are"
 	f.until(t, "what is forbidden", func(r *discover.Report) string {
@@ -214,22 +214,26 @@ func TestForbidden(t *testing.T) {
 	f.until(t, "what is allowed by now", func(r *discover.Report) string { return has(toGuard+"9443")(r) + unknown(r, about) })
 }
 
-func bound(user string) string {
+func bound(user, role string) string {
 	return fmt.Sprintf(`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: %s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %s}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %s}]
-`, user, live.RoleName, user)
+`, user, role, user)
 }
 
-// allowed waits until the server knows by its roles that somebody may read.
-func allowed(t *testing.T, user string) {
+// allowed waits until the server knows by its roles that somebody may read nodes,
+// or else Services.
+func allowed(t *testing.T, user string, butNodes bool) {
 	t.Helper()
-	nodes := clientset(t, server.As(user)).CoreV1().Nodes()
+	core := clientset(t, server.As(user)).CoreV1()
 	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		_, err := nodes.List(ctx, metav1.ListOptions{})
+		_, err := core.Nodes().List(ctx, metav1.ListOptions{})
+		if butNodes {
+			_, err = core.Services("").List(ctx, metav1.ListOptions{})
+		}
 		return err == nil, nil
 	})
 	if err != nil {
@@ -239,8 +243,8 @@ func allowed(t *testing.T, user string) {
 
 // TestRole: the role allows all that is read, and no Secrets.
 func TestRole(t *testing.T) {
-	server.Load(t, guard, live.Role()+bound("reader"))
-	allowed(t, "reader")
+	server.Load(t, guard, live.Role()+bound("reader", live.RoleName))
+	allowed(t, "reader", false)
 	s, err := live.Open(server.As("reader"))
 	if err != nil {
 		t.Fatal(err)
