@@ -16,8 +16,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -310,7 +312,8 @@ spec: {peerIP: nowhere}
 // TestDefinitions: a kind that is not served is not unknown, is found once it
 // is served, and forgotten when it is not any more.
 func TestDefinitions(t *testing.T) {
-	f := follow(t, server.Admin)
+	own := apiserver.Start(t)
+	f := follow(t, own.Admin)
 	check := func(found bool) func(*discover.Report) string {
 		return func(r *discover.Report) string {
 			if why := unknown(r, "which bgppeers.crd.projectcalico.org there are"); why != "" {
@@ -323,10 +326,16 @@ func TestDefinitions(t *testing.T) {
 		}
 	}
 	f.until(t, "before the definition", check(false))
-	t.Run("served", func(t *testing.T) {
-		server.Load(t, pool)
-		f.until(t, "with the definition", check(true))
-	})
+	own.Load(t, pool)
+	f.until(t, "with the definition", check(true))
+	client, err := dynamic.NewForConfig(own.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	if err := definitions.Delete(t.Context(), "bgppeers.crd.projectcalico.org", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	f.until(t, "after the definition", check(false))
 }
 
