@@ -20,7 +20,7 @@ import (
 // the way from the test's folder to that of the checkout.
 func Manifest(tb testing.TB, root, file string) string {
 	tb.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "..", "shared", "corpus", "manifests", file))
+	text, err := os.ReadFile(filepath.Join(root, "..", "shared", "corpus", "manifests", file)) //nolint:gosec // a test names it
 	if err != nil {
 		tb.Skipf("NOT TESTED against the manifests of real components: %v", err)
 	}
