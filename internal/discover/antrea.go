@@ -68,7 +68,7 @@ func (d *derivation) antreaMode(c *antreaAgent, m *configMap) bool {
 		d.senselessf(&m.object, at.Field, "trafficEncapMode %q: want encap, noEncap, hybrid or networkPolicyOnly", mode)
 		return false
 	}
-	d.configured.toHosts = masqueraded(!c.NoSNAT)
+	d.configured.sends(masqueraded(!c.NoSNAT))
 	switch mode := cmp.Or(c.TrafficEncryptionMode, "none"); mode {
 	case "none":
 	case "wireGuard":

@@ -218,15 +218,19 @@ func (d *derivation) calicoWire(pools []*ipPool, env *environment) {
 			d.configured = network{wire: RoutedPod} // some pods at least
 		}
 	}
-	d.configured.toHosts = calicoSender(pools, felix)
+	d.configured.toOutside = calicoSender(pools)
+	d.configured.toHosts = d.configured.toOutside
+	if felix.natSparesHosts {
+		d.configured.toHosts = asPod
+	}
 	d.calicoWireGuard(felix)
 }
 
 // calicoSender: a pool masquerades what leaves all pools, or does not.
-func calicoSender(pools []*ipPool, felix *felixConfiguration) sender {
+func calicoSender(pools []*ipPool) sender {
 	with, without := 0, 0
 	for _, p := range pools {
-		if p.nat && !felix.natSparesHosts {
+		if p.nat {
 			with++
 		} else {
 			without++

@@ -2,6 +2,7 @@ package discover
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -33,11 +34,14 @@ type component struct {
 
 type componentPort struct {
 	Port      uint16   `yaml:"port"`
+	Last      uint16   `yaml:"last"`
 	Protocols []string `yaml:"protocols"`
 	Flag      string   `yaml:"flag"`
 	Env       string   `yaml:"env"`
 	Bind      string   `yaml:"bind"`
 	Needs     string   `yaml:"needs"`
+	Argument  string   `yaml:"argument"`
+	HostOnly  bool     `yaml:"hostOnly"`
 	From      string   `yaml:"from"`
 	Calls     bool     `yaml:"calls"`
 	Service   string   `yaml:"service"`
@@ -113,13 +117,23 @@ func (p *componentPort) check() error {
 	if _, ok := partyWords()[p.From]; ok == (p.Calls || p.Service != "") {
 		return fmt.Errorf("from %q: want one of %v, and none if it calls", p.From, slices.Sorted(maps.Keys(partyWords())))
 	}
-	if p.Port == 0 && p.Flag == "" {
-		return errors.New("want a port, or a flag that names one")
+	if p.Last != 0 && (p.Last < p.Port || p.Port == 0 || p.Flag+p.Env != "") {
+		return fmt.Errorf("last %d: want one after port %d, which nothing moves", p.Last, p.Port)
 	}
+	return p.checkProtocols()
+}
+
+func (p *componentPort) checkProtocols() error {
+	named := p.Port != 0 || p.Flag+p.Env != ""
 	for _, text := range p.Protocols {
 		proto, err := rules.ParseProtocol(text)
-		if err != nil || !proto.HasPorts() {
-			return fmt.Errorf("protocol %q: want one with ports", text)
+		switch {
+		case err != nil || proto == rules.AllProtocols:
+			return fmt.Errorf("protocol %q: want the name of one", text)
+		case proto.HasPorts() && !named:
+			return errors.New("want a port, or a flag that names one")
+		case !proto.HasPorts() && named:
+			return fmt.Errorf("protocol %s has no ports: want none", text)
 		}
 		p.protocols = append(p.protocols, proto)
 	}
@@ -147,38 +161,68 @@ func (d *derivation) componentsOf(p *podLike) {
 }
 
 func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
-	env := environment{d, *f}
-	if p.Needs != "" {
-		if v, _ := env.get(p.Needs); v == "" {
-			return
-		}
+	if !d.componentHas(p, f) {
+		return
 	}
 	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
 	if p.Service != "" {
 		d.call(&call{from: d.partyOf(c, f), service: name{f.pod.Namespace, p.Service}, port: p.Port, class: p.class, why: p.Why, because: evidence})
 		return
 	}
-	if addr, ok := f.container.flag(p.Bind); ok && isLoopback(addr) {
-		return
-	}
-	listens := []listen{{port: p.Port}}
-	if text, ok := f.container.flag(p.Flag); ok && p.Flag != "" {
-		var err error
-		if listens, err = parseListens(text); err != nil {
-			d.senselessf(&f.pod.object, evidence.Field, "--%s: %v", p.Flag, err)
-			return
-		}
-	} else if v := env.port(p.Env); v != 0 && p.Env != "" {
-		listens[0].port = v
+	listens, err := d.componentListens(p, f)
+	if err != nil {
+		d.senselessf(&f.pod.object, evidence.Field, "%v", err)
 	}
 	for _, l := range listens {
-		if l.port == 0 || isLoopback(l.host) {
-			continue
-		}
 		for _, proto := range p.protocols {
-			d.componentNeed(c, p, f, &Need{Protocol: proto, Ports: one(l.port), Class: p.class, Why: p.Why}, l.host)
+			n := Need{Protocol: proto, Class: p.class, Why: p.Why}
+			if proto.HasPorts() {
+				n.Ports = rules.PortRange{First: l.port, Last: max(l.port, p.Last)}
+			}
+			d.componentNeed(c, p, f, &n, l.host)
 		}
 	}
+}
+
+// componentHas reports whether a container has a port of the catalog at all.
+func (d *derivation) componentHas(p *componentPort, f *found) bool {
+	if p.Needs != "" {
+		env := environment{d, *f}
+		if v, _ := env.get(p.Needs); v == "" || v == "false" {
+			return false
+		}
+	}
+	return (!p.HostOnly || f.pod.hostNetwork) && (p.Argument == "" || slices.Contains(f.container.command, p.Argument))
+}
+
+// componentListens returns where a container listens, or whom it calls, but for
+// loopback.
+func (d *derivation) componentListens(p *componentPort, f *found) ([]listen, error) {
+	bind, bound := f.container.flag(p.Bind)
+	if p.Calls && p.Bind != "" && !bound {
+		return nil, nil
+	}
+	env := environment{d, *f}
+	from, text := "--"+p.Flag, ""
+	if p.Flag != "" {
+		text, _ = f.container.flag(p.Flag)
+	}
+	if text == "" && p.Env != "" {
+		from = p.Env
+		text, _ = env.get(p.Env)
+	}
+	listens := []listen{{port: p.Port}}
+	if text != "" {
+		var err error
+		if listens, err = parseListens(text); err != nil {
+			return nil, fmt.Errorf("%s: %w", from, err)
+		}
+	}
+	for i := range listens {
+		listens[i].host = cmp.Or(listens[i].host, bind)
+	}
+	portless := p.Port == 0 && p.Flag+p.Env == ""
+	return slices.DeleteFunc(listens, func(l listen) bool { return l.port == 0 && !portless || isLoopback(l.host) }), nil
 }
 
 // partyOf is the party that a component is.
@@ -187,7 +231,9 @@ func (d *derivation) partyOf(c *component, f *found) Party {
 	if c.As != "" {
 		self = Party{Kind: partyWords()[c.As]}
 	} else if !f.pod.hostNetwork {
-		return d.podsOf(f.pod)
+		self.Kind = Pods
+		d.located(self, f.pod.addresses...)
+		return self
 	}
 	d.hostsOf(self, f.pod)
 	return self
@@ -213,11 +259,14 @@ func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *
 	if !p.Calls {
 		d.claimed[claim{n.Protocol, n.Ports.First}] = true
 	}
-	if f.pod.hostNetwork {
+	switch {
+	case p.Calls:
+		d.outsideNeed(n, evidence)
+	case f.pod.hostNetwork:
 		d.hostNeed(n, evidence)
-		return
+	default:
+		d.podNeed(n, evidence)
 	}
-	d.podNeed(n, evidence)
 }
 
 // A listen is where a program listens, or what it calls.

@@ -57,12 +57,13 @@ func (d *derivation) ciliumMode(m *configMap) bool {
 	masquerades := cmp.Or(m.data["enable-ipv4-masquerade"], m.data["masquerade"]) != "false"
 	if !native {
 		d.wrapped(o, false, m.at("/data/tunnel-protocol"))
-		d.configured.toHosts = masqueraded(masquerades)
+		d.configured.sends(masqueraded(masquerades))
 		return true
 	}
 	d.configured = network{wire: RoutedPod}
 	d.routes(m.at("/data/routing-mode"))
 	// Where pods are routed, nodes are spared by what masquerades.
+	d.configured.toOutside = masqueraded(masquerades)
 	d.configured.toHosts = masqueraded(masquerades && m.data["enable-remote-node-masquerade"] == "true")
 	return true
 }

@@ -428,7 +428,7 @@ apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: node-exporter, namespace: watch}
 spec: {template: {spec: {hostNetwork: true, containers: [{image: prometheus/node-exporter}]}}}
-`}, []string{"optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"}, []string{noNetwork, "with which address pods reach hosts"}},
+`}, []string{"optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"}, []string{noNetwork, "with which address pods reach hosts, and what is outside"}},
 		{"kube-proxy by its configuration", []string{overlaid, `
 apiVersion: apps/v1
 kind: DaemonSet

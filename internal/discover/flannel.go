@@ -33,7 +33,7 @@ func (d *derivation) flannel() bool {
 		}
 		env := environment{d, f}
 		masq, _ := env.get("FLANNELD_IP_MASQ")
-		d.configured.toHosts = masqueraded(f.container.switched("ip-masq", masq == "true"))
+		d.configured.sends(masqueraded(f.container.switched("ip-masq", masq == "true")))
 		return true
 	}
 	return false

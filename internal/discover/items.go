@@ -162,3 +162,6 @@ func (*volume) leave(*Cluster) {}
 
 func (*monitor) enter(*Cluster) {}
 func (*monitor) leave(*Cluster) {}
+
+func (*router) enter(*Cluster) {}
+func (*router) leave(*Cluster) {}

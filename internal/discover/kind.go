@@ -71,6 +71,7 @@ func kinds() []kind {
 		{Resource{"", "v1", "persistentvolumes", "PersistentVolume", false}, (*reader).persistentVolume},
 		{Resource{monitoring, "v1", "servicemonitors", "ServiceMonitor", true}, (*reader).monitor},
 		{Resource{monitoring, "v1", "podmonitors", "PodMonitor", true}, (*reader).monitor},
+		{Resource{"metallb.io", "v1beta2", "bgppeers", "BGPPeer", true}, (*reader).router},
 		{Resource{calicoCRD, "v1", "ippools", "IPPool", false}, (*reader).ipPool},
 		{Resource{calicoCRD, "v1", "felixconfigurations", "FelixConfiguration", false}, (*reader).felix},
 		{Resource{calicoCRD, "v1", "bgpconfigurations", "BGPConfiguration", false}, (*reader).bgpConfiguration},

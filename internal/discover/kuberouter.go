@@ -23,6 +23,7 @@ func (d *derivation) kubeRouter() bool {
 	}
 	// What it masquerades spares the addresses of nodes.
 	d.configured.toHosts = asPod
+	d.configured.toOutside = masqueraded(f.container.switched("enable-pod-egress", true))
 	return true
 }
 

@@ -15,11 +15,12 @@ type network struct {
 	wire Wire
 	// in names the overlay: set iff wire is Overlay.
 	in string
-	// toHosts is with which address pods reach hosts.
-	toHosts sender
+	// toHosts is with which address pods reach hosts, toOutside what is neither
+	// a host nor a pod.
+	toHosts, toOutside sender
 }
 
-// A sender is whose address a packet of a pod has on its way to a host.
+// A sender is whose address a packet of a pod has once it has left the pods.
 type sender uint8
 
 const (
@@ -39,6 +40,9 @@ func masqueraded(does bool) sender { //nolint:revive // a fact of the configurat
 	}
 	return asPod
 }
+
+// sends says with which address pods reach both hosts and what is outside.
+func (n *network) sends(as sender) { n.toHosts, n.toOutside = as, as }
 
 // An overlay is what wraps packets of pods between nodes.
 type overlay struct {
@@ -100,6 +104,9 @@ func (d *derivation) seenAs(mode string) Network {
 		return Network{Mode: mode, Encapsulation: "None"}
 	case Overlay:
 		i := slices.IndexFunc(d.overlays, func(o overlay) bool { return o.String() == d.configured.in })
+		if i < 0 {
+			break
+		}
 		if o := d.overlays[i]; slices.Contains([]string{"VXLAN", "Geneve", "IPIP", "WireGuard"}, o.name) {
 			return Network{Mode: mode, Encapsulation: o.name, Port: o.port}
 		}

@@ -162,7 +162,7 @@ spec: {template: {spec: {containers: [{image: quay.example/cilium/hubble-relay, 
 
 const (
 	unsent      = "optional: all pods > hosts of node-exporter: TCP 9100/9100, unknown"
-	unsentAbout = "with which address pods reach hosts"
+	unsentAbout = "with which address pods reach hosts, and what is outside"
 )
 
 // TestNetworkMistakes: what a configuration says and makes no sense is a finding,

@@ -43,7 +43,7 @@ func (d *derivation) ovn() bool {
 	d.wrapped(overlay{"Geneve", rules.UDP, port}, false, node.pod.at("%s%s", node.pod.root, node.container.field))
 	// Gateway routers put their node's address on what leaves, unless told not to.
 	if off, _ := env.get("OVN_DISABLE_SNAT_MULTIPLE_GWS"); off != "true" && !node.container.switched("disable-snat-multiple-gws", false) {
-		d.configured.toHosts = asNode
+		d.configured.sends(asNode)
 	}
 	return true
 }

@@ -182,6 +182,11 @@ func (d *derivation) hostNeed(n *Need, because ...Evidence) {
 	d.senderNeed(n, d.network.toHosts, because...)
 }
 
+// outsideNeed adds a need for something that is none of the cluster's pods.
+func (d *derivation) outsideNeed(n *Need, because ...Evidence) {
+	d.senderNeed(n, d.network.toOutside, because...)
+}
+
 func (d *derivation) senderNeed(n *Need, toHosts sender, because ...Evidence) {
 	n.Wire = Host
 	if n.From.Kind != AllPods && n.From.Kind != Pods {
@@ -201,7 +206,7 @@ func (d *derivation) senderNeed(n *Need, toHosts sender, because ...Evidence) {
 	case senderUnknown:
 		n.Wire = WireUnknown
 		d.dontKnow(&Unknown{
-			About: "with which address pods reach hosts", Why: "what masquerades packets of pods is not read",
+			About: "with which address pods reach hosts, and what is outside", Why: "what masquerades packets of pods is not read",
 			Tell: "the configuration of the network of pods",
 		}, because...)
 	}

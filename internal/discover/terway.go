@@ -17,7 +17,7 @@ func (d *derivation) terway() bool {
 	// With interfaces of their own, packets of pods do not pass their node. In
 	// the older VPC mode it is not known here who masquerades.
 	if mode, _ := f.container.flag("daemon-mode"); mode != "VPC" {
-		d.configured.toHosts = asPod
+		d.configured.sends(asPod)
 	}
 	return true
 }

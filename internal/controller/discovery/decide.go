@@ -137,7 +137,7 @@ func (s *state) wanted(out *outcome) map[int32]string {
 		switch {
 		case sensitive(port) && cause.Object.Kind == "Node": // the profile has its row
 		case sensitive(port) || n.Ports.First != n.Ports.Last:
-			out.tellf(corev1.EventTypeWarning, reasonNotOpened, "tcp/%s is not opened by itself, since it is no port for what the API server calls; open it by a rule if it must be: %s", n.Ports, cause)
+			out.tellf(corev1.EventTypeWarning, reasonNotOpened, "%s is not opened by itself, since it is no port for what the API server calls; open it by a rule if it must be: %s", portText(n), cause)
 		default:
 			if have, ok := wanted[port]; !ok || cause.String() < have {
 				wanted[port] = cause.String()
@@ -145,6 +145,13 @@ func (s *state) wanted(out *outcome) map[int32]string {
 		}
 	}
 	return wanted
+}
+
+func portText(n *discover.Need) string {
+	if n.Ports.First == n.Ports.Last {
+		return fmt.Sprintf("tcp/%d", n.Ports.First)
+	}
+	return fmt.Sprintf("tcp/%d-%d", n.Ports.First, n.Ports.Last)
 }
 
 // callable reports whether a need is a call of the API server that the cluster

@@ -93,20 +93,25 @@ func TestHooks(t *testing.T) {
 		"Nothing": {"nothing was read: nothing changes", state{have: open(8443)}, "8443", nil, 0},
 		"Forbidden": {
 			"a kind that cannot be read closes nothing, and stops the clock",
-			state{have: gone(open(8443), at(1)), report: not(seen(), discover.Unknown{About: "which services there are", Unread: true})}, "8443", nil, 0,
+			state{have: gone(open(8443), at(1)), report: not(seen(), discover.Unknown{About: "which services there are", Unread: true})},
+			"8443", nil, 0,
 		},
 		"Broken": {
 			"nor does the object itself, while it makes no sense",
-			state{have: open(8443), report: not(seen(), discover.Unknown{About: "x", Because: discover.Because{Evidence: []discover.Evidence{{Object: discover.Ref{Kind: "ValidatingWebhookConfiguration", Name: "guard"}}}}})}, "8443", nil, 0,
+			state{have: open(8443), report: not(seen(), discover.Unknown{About: "x", Because: discover.Because{Evidence: []discover.Evidence{{Object: discover.Ref{Kind: "ValidatingWebhookConfiguration", Name: "guard"}}}}})},
+			"8443", nil, 0,
 		},
 		"OtherUnknown": {
 			"what is unknown of others does not keep a port open",
 			state{have: open(8443), report: not(seen(), discover.Unknown{About: "x", Because: discover.Because{Evidence: []discover.Evidence{{Object: discover.Ref{Kind: "ValidatingWebhookConfiguration", Name: "guard2"}}}}})},
-			"8443 gone at 100", []string{reasonClosing}, 10 * minute,
+			"8443 gone at 100",
+			[]string{reasonClosing},
+			10 * minute,
 		},
 		"WireUnknown": {
 			"a need of which nobody knows how it is on the wire opens nothing, and closes nothing",
-			state{have: open(8443), report: seen(call(8443, func(n *discover.Need) { n.Wire = discover.WireUnknown }), call(9443, func(n *discover.Need) { n.Wire = discover.WireUnknown }))}, "8443", nil, 0,
+			state{have: open(8443), report: seen(call(8443, func(n *discover.Need) { n.Wire = discover.WireUnknown }), call(9443, func(n *discover.Need) { n.Wire = discover.WireUnknown }))},
+			"8443", nil, 0,
 		},
 		"Overlay":  {"what is in the overlay makes no rule", state{report: seen(call(8443, func(n *discover.Need) { n.Wire = discover.Overlay }))}, "", nil, 0},
 		"Routed":   {"a pod's own port does", state{report: seen(call(8443, func(n *discover.Need) { n.Wire, n.To.Kind = discover.RoutedPod, discover.Pods }))}, "8443", []string{reasonOpened}, 0},
@@ -121,7 +126,8 @@ func TestHooks(t *testing.T) {
 			state{report: seen(call(10250, func(n *discover.Need) {
 				n.To.Kind = discover.Nodes
 				n.Because.Evidence = []discover.Evidence{{Object: discover.Ref{Kind: "Node", Name: "a"}}}
-			}))}, "", nil, 0,
+			}))},
+			"", nil, 0,
 		},
 		"AllPorts": {"a slice without a port number opens no range", state{report: seen(call(1, func(n *discover.Need) { n.Ports.Last = 65535 }))}, "", []string{reasonNotOpened}, 0},
 		"Refused":  {"somebody said that nothing shall open", state{open: v1alpha1.DiscoveryOpenNothing, report: seen(call(8443))}, "", nil, 0},

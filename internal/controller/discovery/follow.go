@@ -53,7 +53,7 @@ func failed(key string, failure error) *follower {
 
 func (f *follower) run(ctx context.Context, config *rest.Config, changed func()) {
 	for wait := soonest; ; wait = min(2*wait, latest) {
-		err := f.follow(ctx, config, func(r *discover.Report) {
+		err := follow(ctx, config, func(r *discover.Report) {
 			wait = soonest
 			f.set(r, nil)
 			changed()
@@ -63,15 +63,17 @@ func (f *follower) run(ctx context.Context, config *rest.Config, changed func())
 		}
 		f.set(nil, err)
 		changed()
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-time.After(wait):
+		case <-timer.C:
 		}
 	}
 }
 
-func (f *follower) follow(ctx context.Context, config *rest.Config, told func(*discover.Report)) error {
+func follow(ctx context.Context, config *rest.Config, told func(*discover.Report)) error {
 	source, err := live.Open(config)
 	if err != nil {
 		return err

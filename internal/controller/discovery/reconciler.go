@@ -52,7 +52,7 @@ const (
 
 // Add adds the job to a manager.
 func Add(m manager.Manager) error {
-	base, stop := context.WithCancel(context.Background())
+	base, stop := context.WithCancel(context.Background()) //nolint:forbidigo // nobody gives one here: it ends with the manager
 	r := &reconciler{
 		client: m.GetClient(), secrets: m.GetAPIReader(), config: m.GetConfig(), recorder: m.GetEventRecorder("ringfence-discovery"), clock: clock.RealClock{},
 		base: base, followers: map[types.NamespacedName]*follower{}, written: map[types.NamespacedName]time.Time{}, told: map[types.NamespacedName]map[news]bool{},
@@ -263,18 +263,18 @@ func (r *reconciler) clean(ctx context.Context, c *v1alpha1.Cluster) error {
 // follower returns the one of a cluster, a new one if the old read something else.
 func (r *reconciler) follower(ctx context.Context, c *v1alpha1.Cluster) (*follower, error) {
 	key := client.ObjectKeyFromObject(c)
-	config, print, err := r.access(ctx, c)
+	config, eyes, err := r.access(ctx, c)
 	if err != nil && !isKubeconfig(err) {
 		return nil, err
 	}
 	if err != nil {
-		print = err.Error()
+		eyes = err.Error()
 	}
-	print = string(c.UID) + " " + print
+	eyes = string(c.UID) + " " + eyes
 	r.mu.Lock()
 	old := r.followers[key]
 	r.mu.Unlock()
-	if old != nil && old.key == print {
+	if old != nil && old.key == eyes {
 		return old, nil
 	}
 	if old != nil {
@@ -282,10 +282,10 @@ func (r *reconciler) follower(ctx context.Context, c *v1alpha1.Cluster) (*follow
 	}
 	var f *follower
 	if err != nil {
-		f = failed(print, err)
+		f = failed(eyes, err)
 	} else {
 		o := &v1alpha1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-		f = start(r.base, print, config, func() {
+		f = start(r.base, eyes, config, func() { //nolint:contextcheck // it outlives the request
 			select {
 			case r.reports <- event.GenericEvent{Object: o}:
 			case <-r.base.Done():
@@ -318,7 +318,7 @@ func (r *reconciler) access(ctx context.Context, c *v1alpha1.Cluster) (*rest.Con
 	}
 	config, err := parse(text)
 	if err != nil {
-		return nil, "", fmt.Errorf("Secret %s: %w", name, err)
+		return nil, "", kubeconfigErrorf("Secret %s: %v", name, err)
 	}
 	sum := sha256.Sum256(text)
 	return config, hex.EncodeToString(sum[:]), nil
