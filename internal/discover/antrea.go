@@ -34,13 +34,13 @@ const (
 // another network makes the pods' addresses.
 func (d *derivation) antrea() bool {
 	for _, f := range d.running("antrea-agent") {
-		m := d.configOf(f.pod, "antrea-agent.conf")
+		m := d.configOf(f.pod, settingAntrea)
 		if m == nil {
 			continue
 		}
 		var c antreaAgent
-		if err := yaml.Unmarshal([]byte(m.data["antrea-agent.conf"]), &c); err != nil {
-			d.senselessf(&m.object, "/data/antrea-agent.conf", "bad YAML: %v", err)
+		if err := yaml.Unmarshal([]byte(m.data[settingAntrea]), &c); err != nil {
+			d.senselessf(&m.object, "/data/"+settingAntrea, "bad YAML: %v", err)
 			return false
 		}
 		d.antreaPorts(&c, m)
@@ -50,7 +50,7 @@ func (d *derivation) antrea() bool {
 }
 
 func (d *derivation) antreaMode(c *antreaAgent, m *configMap) bool {
-	at := m.at("/data/antrea-agent.conf")
+	at := m.at("%s", "/data/"+settingAntrea)
 	o, ok := antreaTunnel(c)
 	if !ok {
 		d.senselessf(&m.object, at.Field, "tunnelType %q: want geneve, vxlan, gre or stt", c.TunnelType)
@@ -97,7 +97,7 @@ func antreaTunnel(c *antreaAgent) (overlay, bool) {
 
 // antreaPorts are those of the agents. The controller's is found by its Service.
 func (d *derivation) antreaPorts(c *antreaAgent, m *configMap) {
-	at := m.at("/data/antrea-agent.conf")
+	at := m.at("%s", "/data/"+settingAntrea)
 	nodes := Party{Kind: Nodes}
 	d.need(&Need{From: Party{Kind: Anywhere}, To: nodes, Protocol: rules.TCP, Ports: one(cmp.Or(c.APIPort, antreaAPIPort)), Class: Optional, Wire: Host, Why: "antctl and metrics do not reach Antrea's agents"}, at)
 	egress, named := c.FeatureGates["Egress"]

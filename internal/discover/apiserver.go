@@ -27,7 +27,7 @@ func (r *reader) configMap() {
 	if !r.decode(&o) {
 		return
 	}
-	maps.DeleteFunc(o.Data, func(_, v string) bool { return len(v) > maxSetting })
+	maps.DeleteFunc(o.Data, func(k, v string) bool { return len(v) > maxVariable && (len(v) > maxSetting || !isSetting(k)) })
 	r.keep(&configMap{r.object, o.Data})
 }
 
@@ -55,9 +55,24 @@ func (d *derivation) configOf(p *podLike, key string) *configMap {
 	return first
 }
 
-// maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
-// read here is a tenth of it, and others keep whole programs in theirs.
-const maxSetting = 32 << 10
+// The longest texts of a ConfigMap that are kept, in bytes: of the settings that
+// are read here, ten times what they need; of others what may be a variable.
+const (
+	maxSetting  = 32 << 10
+	maxVariable = 256
+)
+
+// isSetting reports whether a key of a ConfigMap is one that is read here.
+func isSetting(key string) bool {
+	return slices.Contains([]string{settingFlannel, settingKubeadm, settingKubeProxy, settingAntrea}, key)
+}
+
+const (
+	settingFlannel   = "net-conf.json"
+	settingKubeadm   = "ClusterConfiguration"
+	settingKubeProxy = "config.conf"
+	settingAntrea    = "antrea-agent.conf"
+)
 
 // kubernetesService is the Service of the API server itself.
 func kubernetesService() name { return name{"default", "kubernetes"} }
@@ -155,8 +170,8 @@ func (d *derivation) kubeadm() bool {
 			PodSubnet string `yaml:"podSubnet"`
 		} `yaml:"networking"`
 	}
-	field := "/data/ClusterConfiguration"
-	if err := yaml.Unmarshal([]byte(m.data["ClusterConfiguration"]), &config); err != nil {
+	field := "/data/" + settingKubeadm
+	if err := yaml.Unmarshal([]byte(m.data[settingKubeadm]), &config); err != nil {
 		d.senselessf(&m.object, field, "bad YAML: %v", err)
 		return false
 	}

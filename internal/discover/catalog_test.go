@@ -31,6 +31,13 @@ func TestCatalog(t *testing.T) {
 		if !named {
 			t.Errorf("component %s: no test names it", c.Name)
 		}
+		for _, p := range c.Ports {
+			for _, v := range []string{p.Env, p.Needs} {
+				if v != "" && !isVariable(v) {
+					t.Errorf("component %s: variable %s is not kept: want it in isVariable", c.Name, v)
+				}
+			}
+		}
 		if !strings.HasPrefix(c.Source, "https://") {
 			t.Errorf("component %s: source %q: want a page", c.Name, c.Source)
 		}

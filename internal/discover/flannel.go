@@ -27,8 +27,8 @@ type flannelConfig struct {
 // is none.
 func (d *derivation) flannel() bool {
 	for _, f := range d.running("flanneld") {
-		m := d.configOf(f.pod, "net-conf.json")
-		if m == nil || !d.flannelBackend(m, m.data["net-conf.json"]) {
+		m := d.configOf(f.pod, settingFlannel)
+		if m == nil || !d.flannelBackend(m, m.data[settingFlannel]) {
 			continue
 		}
 		env := environment{d, f}
@@ -40,7 +40,7 @@ func (d *derivation) flannel() bool {
 }
 
 func (d *derivation) flannelBackend(m *configMap, text string) bool {
-	const field = "/data/net-conf.json"
+	const field = "/data/" + settingFlannel
 	var c flannelConfig
 	if err := json.Unmarshal([]byte(text), &c, json.MatchCaseInsensitiveNames(true)); err != nil {
 		d.senselessf(&m.object, field, "bad JSON: %v", err)

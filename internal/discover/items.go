@@ -99,7 +99,9 @@ func (p *podLike) touch(c *Cluster) {
 		c.touch(key{what: aProgram, a: id})
 	}
 	if p.isPod && (p.hostNetwork || len(c.nodes) == 0) {
-		put(&c.moved.pods, p.id(), true)
+		in := c.moved.pods[p.Namespace]
+		put(&in, p.Name, true)
+		put(&c.moved.pods, p.Namespace, in)
 	}
 }
 

@@ -23,8 +23,8 @@ func (d *derivation) kubeProxy(p *podLike) {
 				d.dontKnow(&Unknown{About: "the ports of kube-proxy", Why: "it reads them from a file", Tell: "ConfigMap " + f.pod.Namespace + "/kube-proxy"}, at)
 				continue
 			}
-			at = m.at("/data/config.conf")
-			if err := yaml.Unmarshal([]byte(m.data["config.conf"]), &config); err != nil {
+			at = m.at("%s", "/data/"+settingKubeProxy)
+			if err := yaml.Unmarshal([]byte(m.data[settingKubeProxy]), &config); err != nil {
 				d.senselessf(&m.object, at.Field, "bad YAML: %v", err)
 				continue
 			}

@@ -1,6 +1,7 @@
 package discover
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -218,7 +219,7 @@ func (e *entry) derive(d *derivation) {
 // moved is where endpoints may have another meaning.
 type moved struct {
 	addresses map[netip.Addr]bool
-	pods      map[name]bool
+	pods      map[string]map[string]bool // by namespace
 }
 
 // touchMoved marks the Services with endpoints at addresses that have become a
@@ -229,16 +230,21 @@ func (d *derivation) touchMoved() {
 	if len(m.addresses)+len(m.pods) == 0 {
 		return
 	}
+	few := slices.Collect(maps.Keys(m.addresses)) // most often those of one node
+	has := func(a netip.Addr) bool { return slices.Contains(few, a) }
+	if len(few) > 8 {
+		has = func(a netip.Addr) bool { return m.addresses[a] }
+	}
 	for of, list := range d.cluster.slices {
 		for _, s := range list {
-			if m.touches(s) {
+			if s.movedWith(has, m.pods[s.Namespace]) {
 				d.touch(key{what: someSlices, a: of.namespace, b: of.name})
 			}
 		}
 	}
 	for of, s := range d.cluster.endpoints {
 		for ; s != nil; s = s.rest {
-			if m.touches(s) {
+			if s.movedWith(has, m.pods[s.Namespace]) {
 				d.touch(key{what: someSlices, a: of.namespace, b: of.name})
 			}
 		}
@@ -246,8 +252,13 @@ func (d *derivation) touchMoved() {
 	*m = moved{}
 }
 
-func (m *moved) touches(s *slice) bool {
-	return slices.ContainsFunc(s.endpoints, func(e endpoint) bool {
-		return len(m.addresses) > 0 && m.addresses[e.address] || len(m.pods) > 0 && e.pod != "" && m.pods[name{s.Namespace, e.pod}]
-	})
+// movedWith reports whether an endpoint is at an address or in a pod that moved.
+func (s *slice) movedWith(has func(netip.Addr) bool, pods map[string]bool) bool {
+	for i := range s.endpoints {
+		e := &s.endpoints[i]
+		if has(e.address) || len(pods) > 0 && pods[e.pod] {
+			return true
+		}
+	}
+	return false
 }

@@ -296,19 +296,27 @@ func (r *result) mergePlaces(p Party, of []*Located) *Located {
 
 // mergeBecause keeps the first few pieces of evidence, of lists that are sorted.
 func mergeBecause(of []*Because) Because {
-	all := of[0].Evidence
-	if len(of) > 1 {
-		all = nil
-		for _, b := range of {
-			all = append(all, b.Evidence...)
+	if len(of) == 1 {
+		all := of[0].Evidence
+		kept := min(len(all), maxEvidence)
+		return Because{slices.Clone(all[:kept]), len(all) - kept}
+	}
+	// Every node speaks for some needs: sorting all that they say costs more than
+	// the rest of a change.
+	var first []Evidence
+	seen := map[Evidence]struct{}{}
+	for _, b := range of {
+		for _, e := range b.Evidence {
+			seen[e] = struct{}{}
+			i, found := slices.BinarySearchFunc(first, e, Evidence.compare)
+			if found || i == maxEvidence {
+				continue
+			}
+			first = slices.Insert(first, i, e)
+			first = first[:min(len(first), maxEvidence)]
 		}
-		slices.SortFunc(all, Evidence.compare)
-		all = slices.Compact(all)
 	}
-	if over := len(all) - maxEvidence; over > 0 {
-		return Because{slices.Clone(all[:maxEvidence]), over}
-	}
-	return Because{slices.Clip(all), 0}
+	return Because{slices.Clip(first), len(seen) - len(first)}
 }
 
 func (e Evidence) compare(o Evidence) int {

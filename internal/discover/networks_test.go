@@ -55,7 +55,7 @@ func kubeRouter(args string) string {
 
 // terway has the shape of the DaemonSet terway-eniip of ACK.
 func terway(mode string) []string {
-	return []string{daemon("terway-eniip", "{command: [/usr/bin/terwayd, -log-level, info, -daemon-mode, "+mode+"]}"), config("eni-config", "eni_conf", `{"version": "1", "ip_stack": "ipv4"}`)}
+	return []string{daemon("terway-eniip", "{command: [/usr/bin/terwayd, -log-level, info, -daemon-mode, "+mode+"]}")}
 }
 
 // cilium has the shape of what Cilium's chart renders.

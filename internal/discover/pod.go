@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -161,6 +162,8 @@ func (r *reader) podSpec(p *podLike, spec *rawPodSpec) {
 
 func (r *reader) container(p *podLike, field string, raw *rawContainer) {
 	c := container{field: field, image: raw.Image, command: append(raw.Command, raw.Args...), env: raw.Env}
+	c.command = slices.DeleteFunc(c.command, func(s string) bool { return len(s) > maxArgument })
+	c.env = slices.DeleteFunc(c.env, func(v envVar) bool { return !isVariable(v.Name) })
 	for i := range raw.Ports {
 		rp, at := &raw.Ports[i], fmt.Sprintf("%s%s/ports/%d", p.root, field, i)
 		port := containerPort{
@@ -176,6 +179,17 @@ func (r *reader) container(p *podLike, field string, raw *rawContainer) {
 		c.ports = append(c.ports, port)
 	}
 	p.containers = append(p.containers, c)
+}
+
+// maxArgument is the longest argument that is kept, in bytes: longer ones are
+// programs, no flags.
+const maxArgument = 4 << 10
+
+// isVariable reports whether a variable is one that is read here. Those of others
+// would be most of what is kept of a large cluster.
+func isVariable(variable string) bool {
+	return variable == "prometheus_server" ||
+		slices.ContainsFunc([]string{"CALICO_", "FELIX_", "FLANNELD_", "METALLB_", "OVN_", "TYPHA_"}, func(p string) bool { return strings.HasPrefix(variable, p) })
 }
 
 // find looks up a port by its name; the evidence names where.

@@ -73,6 +73,33 @@ func TestHuge(t *testing.T) {
 	runtime.KeepAlive(text)
 }
 
+// TestManyPods: what is kept of pods does not grow with what they say to others.
+func TestManyPods(t *testing.T) {
+	const pods, each = 5000, 3 << 10
+	kept := func(talk int) int64 {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var c discover.Cluster
+		for i := range pods {
+			text := fmt.Sprintf(`{"metadata":{"name":"p-%d","namespace":"n","labels":{"app":"a-%d"}},"spec":{"nodeName":"node-%d","containers":[{"image":"x.example/y:z","args":[%q],`+
+				`"env":[{"name":"TALK","value":%q}]}]},"status":{"phase":"Running","podIPs":[{"ip":"10.0.%d.%d"}]}}`, i, i/10, i%100, strings.Repeat("a", 2*talk), strings.Repeat("b", talk), i/250, i%250)
+			c.Put(convert.NewForeign("v1", "Pod", []byte(text)))
+			c.Put(convert.NewForeign("v1", "ConfigMap", fmt.Appendf(nil, `{"metadata":{"name":"m-%d","namespace":"n"},"data":{"page":%q}}`, i, strings.Repeat("c", talk))))
+		}
+		derive(t, &c)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(&c)
+		return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	}
+	quiet, loud := kept(0), kept(each)
+	t.Logf("%d bytes a pod and its ConfigMap, %d where both say %d bytes", quiet/pods, loud/pods, 4*each)
+	if loud > 2*quiet {
+		t.Errorf("%d bytes kept where pods say nothing, %d where they say much: want at most twice as much", quiet, loud)
+	}
+}
+
 func BenchmarkDerive(b *testing.B) {
 	text := town{nodes: 5000, services: 10_000, endpoints: 50_000}.json()
 	var c discover.Cluster
