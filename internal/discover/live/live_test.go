@@ -30,7 +30,16 @@ import (
 
 var server *apiserver.Server
 
-func TestMain(m *testing.M) { os.Exit(apiserver.Main(m, &server)) }
+func TestMain(m *testing.M) {
+	if kubeconfig := os.Getenv(readerOf); kubeconfig != "" {
+		if err := readAlone(kubeconfig); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(apiserver.Main(m, &server))
+}
 
 const (
 	within = 60 * time.Second
