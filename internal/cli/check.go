@@ -19,7 +19,7 @@ least-privilege rows of Alibaba Cloud's tables for the type of group, plus what
 you declare (--expose, --webhook-ports, ...). What the chosen profile's own rows
 let through beyond that is reported with severity info.
 
-With the objects of the running cluster (--needs) its own needs count too: the ports
+With the running cluster (--kubeconfig, or --needs with a dump of its objects) its own needs count too: the ports
 that its webhooks, kubelets, overlay and components really have. What the cluster
 breaks without is missing, told with the words that the API server will log; what a
 component breaks without is a finding.
@@ -33,8 +33,11 @@ const checkExample = `  # what aliyun printed, one file each, in a directory
   # with the webhook port of Gatekeeper, which no export tells
   ringfence check -f export/ --webhook-ports 8443
 
-  # with the needs of the running cluster, from a dump of its objects (see ringfence needs)
+  # with the needs of the running cluster: read now, from a dump (see ringfence needs), or
+  # as the controllers of Ringfence have published them
+  ringfence check -f export/ --kubeconfig ~/.kube/config
   ringfence check -f export/ --needs dump.yaml
+  ringfence check --kubeconfig ringfence/admin.kubeconfig
 
   # as a gate for a pull request
   terraform show -json plan.out | ringfence check -f - -o sarif`
@@ -114,11 +117,13 @@ func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
 	if err != nil {
 		return nil, usageError(c, "%w", err)
 	}
-	inv, err := cmd.readFiles(c)
+	inv, err := cmd.find(c, &cmd.input)
 	if err != nil {
 		return nil, err
 	}
-	cmd.seen = cmd.running.asked()
+	if cmd.seen = cmd.asked(); cmd.server != nil && len(inv.Groups) == 0 {
+		return nil, usageError(c, "%s has no groups of Ringfence: name those that its cluster uses with -f (manifests, what aliyun prints, or a Terraform plan)", cmd.server.URL)
+	}
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, err
 	}

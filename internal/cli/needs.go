@@ -144,6 +144,7 @@ type jsonNeed struct {
 	// In is the overlay that carries the need, which makes no rule then.
 	In          string         `json:"in,omitempty"`
 	Why         string         `json:"why"`
+	Logs        string         `json:"logs,omitempty"`
 	Because     []jsonEvidence `json:"because"`
 	MoreBecause int            `json:"moreBecause,omitzero"`
 }
@@ -192,7 +193,7 @@ func needsOf(r *discover.Report) jsonNeeds {
 
 func needOf(n *discover.Need) jsonNeed {
 	return jsonNeed{
-		n.From.String(), n.To.String(), n.Protocol.String(), n.Ports.String(), n.Class.String(), n.Wire.String(), n.In, n.Why,
+		n.From.String(), n.To.String(), n.Protocol.String(), n.Ports.String(), n.Class.String(), n.Wire.String(), n.In, n.Why, n.Logs,
 		evidenceOf(&n.Because), n.Because.More,
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/judge"
+	"ringfence.dev/ringfence/internal/kubeapi"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -71,7 +72,7 @@ func (cmd *rulesCommand) run(c *cobra.Command) error {
 	if cmd.fromNeeds {
 		return cmd.runTight(c)
 	}
-	if cmd.running.asked() {
+	if len(cmd.running.paths) > 0 || cmd.options != (kubeapi.Options{}) {
 		return usageError(c, "--needs goes with --from-needs: a profile's rows come from facts")
 	}
 	cluster, inv, err := cmd.oneCluster(c)

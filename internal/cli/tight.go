@@ -11,6 +11,7 @@ import (
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/discover"
 	"ringfence.dev/ringfence/internal/judge"
+	"ringfence.dev/ringfence/internal/kubeapi"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -75,17 +76,21 @@ func (cmd *rulesCommand) runTight(c *cobra.Command) error {
 // tightCluster is the cluster of the files that is meant, or one that only its
 // own objects describe.
 func (cmd *rulesCommand) tightCluster(c *cobra.Command) (*convert.Cluster, *convert.Inventory, error) {
-	if !cmd.given() {
+	inv := &convert.Inventory{}
+	if cmd.given() || cmd.running.options != (kubeapi.Options{}) {
+		var err error
+		if inv, err = cmd.find(c, &cmd.input); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(inv.Clusters)+len(inv.Groups) == 0 {
 		name := cmp.Or(cmd.cluster, "cluster")
-		inv := &convert.Inventory{Clusters: []convert.Cluster{{ID: name, Title: name, VPC: "vpc"}}}
+		inv.Clusters = []convert.Cluster{{ID: name, Title: name, VPC: "vpc"}}
 		return &inv.Clusters[0], inv, nil
 	}
-	inv, err := cmd.readFiles(c)
-	if err != nil {
-		return nil, nil, err
-	}
 	cmd.seen = true
-	if inv, err = cmd.applyFacts(c, inv); err != nil {
+	inv, err := cmd.applyFacts(c, inv)
+	if err != nil {
 		return nil, nil, err
 	}
 	cluster, ok := inv.Cluster(cmd.only)

@@ -45,13 +45,24 @@ func (c *rawClientConfig) post(seconds int64) string {
 	if s := c.Service; s != nil {
 		at = fmt.Sprintf("https://%s.%s.svc:%d/%s", s.Name, s.Namespace, cmp.Or(s.Port, httpsPort), strings.TrimPrefix(s.Path, "/"))
 	}
-	return fmt.Sprintf("Post \"%s?timeout=%ds\": context deadline exceeded", at, seconds)
+	end := "context deadline exceeded"
+	if seconds >= dialWaits { // it may give up the connection before the request
+		end += ", or i/o timeout"
+	}
+	return fmt.Sprintf("Post \"%s?timeout=%ds\": %s", at, seconds, end)
+}
+
+// addressOf stands for an address that no need can know: where the API server
+// sends to is its own choice.
+func addressOf(s *rawServiceRef) string {
+	return fmt.Sprintf("(address of Service %s/%s):%d", s.Namespace, s.Name, cmp.Or(s.Port, httpsPort))
 }
 
 // Seconds that the API server waits, unless a webhook says otherwise.
 const (
 	webhookWaits    = 10
 	conversionWaits = 30
+	dialWaits       = 30
 )
 
 // httpsPort is where the API server calls what names no port.
@@ -126,8 +137,7 @@ func (r *reader) apiService() {
 	s := o.Spec.Service
 	r.hook(hook{
 		what: "API " + r.Name, field: "/spec", class: Essential,
-		logs: fmt.Sprintf("%s failed with: failing or missing response from https://(address of Service %s/%s):%d/apis/%s/%s: context deadline exceeded",
-			r.Name, s.Namespace, s.Name, cmp.Or(s.Port, httpsPort), o.Spec.Group, o.Spec.Version),
+		logs: fmt.Sprintf("%s failed with: failing or missing response from https://%s/apis/%s/%s: context deadline exceeded", r.Name, addressOf(s), o.Spec.Group, o.Spec.Version),
 	}, &rawClientConfig{Service: s})
 }
 
