@@ -50,7 +50,7 @@ func newNeeds(s Streams) *cobra.Command {
 		Use:   "needs [-f FILE...]",
 		Short: "List which flows a cluster cannot do without, and because of which objects",
 		Long:  needsHelp,
-		Example: "  ringfence needs --kubeconfig ~/.kube/config --watch\n  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,crd,apiservices,\\\n" +
+		Example: "  ringfence needs --kubeconfig ~/.kube/config --watch\n  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,pv,crd,apiservices,\\\n" +
 			"    validatingwebhookconfigurations,mutatingwebhookconfigurations > dump.yaml\n  ringfence needs -f dump.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return cmd.run(c) },

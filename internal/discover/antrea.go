@@ -33,7 +33,7 @@ const (
 // antrea reads the ConfigMap of Antrea's agent; false if there is none, or
 // another network makes the pods' addresses.
 func (d *derivation) antrea() bool {
-	for _, f := range d.running("antrea-agent") {
+	for _, f := range d.agents("antrea-agent") {
 		m := d.configOf(f.pod, settingAntrea)
 		if m == nil {
 			continue

@@ -128,7 +128,7 @@ func (d *derivation) deriveAPIServer() {
 		}
 	}
 	known = d.kubeadm() || known
-	for _, f := range d.running("kube-apiserver") {
+	for _, f := range d.masters("kube-apiserver") {
 		known = known || f.pod.isPod
 		d.hostsOf(party, f.pod)
 	}

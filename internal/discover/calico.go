@@ -143,7 +143,7 @@ func (d *derivation) calico() bool {
 	for _, kind := range []string{"IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"} {
 		d.asks(allOfKind, kind)
 	}
-	agents := d.running("calico-node", "calico/node")
+	agents := d.agents("calico-node", "calico/node")
 	if len(agents) == 0 && len(d.cluster.pools) == 0 {
 		return false
 	}
@@ -151,7 +151,7 @@ func (d *derivation) calico() bool {
 	if len(agents) > 0 {
 		env.found = agents[0]
 	}
-	if why := d.cluster.unreadKind("IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"); why != "" {
+	if why := d.cluster.unreadWhy(func(r Resource) bool { return strings.HasSuffix(r.Group, "projectcalico.org") }); why != "" {
 		d.dontKnow(&Unknown{About: "how Calico is configured", Why: why, Tell: "reading them"})
 		if d.cluster.unreadKind("IPPool") != "" && len(d.cluster.pools) == 0 {
 			return false // what the environment says may have been changed since

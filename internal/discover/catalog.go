@@ -28,6 +28,7 @@ type component struct {
 	Programs []string        `yaml:"programs"`
 	Images   []string        `yaml:"images"`
 	As       string          `yaml:"as"`
+	Master   bool            `yaml:"master"`
 	Ports    []componentPort `yaml:"ports"`
 	Source   string          `yaml:"source"`
 }
@@ -148,7 +149,7 @@ func (d *derivation) componentsOf(p *podLike) {
 		seen := map[*component]bool{}
 		for _, id := range f.container.ids() {
 			for _, c := range d.components[id] {
-				if seen[c] {
+				if seen[c] || c.Master && !p.isMaster() {
 					continue
 				}
 				seen[c] = true

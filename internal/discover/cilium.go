@@ -19,7 +19,7 @@ const (
 
 // cilium reads the ConfigMap of Cilium's agent; false if there is none.
 func (d *derivation) cilium() bool {
-	for _, f := range d.running("cilium-agent") {
+	for _, f := range d.agents("cilium-agent") {
 		if m := d.configMap(f.pod.Namespace, "cilium-config"); m != nil {
 			if !d.ciliumMode(m) || !d.ciliumPorts(m) {
 				return false

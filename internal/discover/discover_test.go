@@ -412,6 +412,18 @@ spec: {hostNetwork: true, nodeName: cp, containers: [{command: [kube-controller-
 			"essential: hosts of etcd > hosts of etcd: TCP 2380/2380, host", "expected: control-plane nodes > hosts of etcd: TCP 2379/2379, host",
 			"optional: anywhere > hosts of kube-controller-manager: TCP 10777/10777, host",
 		}, nil},
+		{"the control plane of a cluster within the cluster is none of this one", []string{overlaid, `
+apiVersion: v1
+kind: Pod
+metadata: {name: kube-apiserver-0, namespace: tenant}
+spec: {nodeName: worker, containers: [{command: [kube-apiserver, --secure-port=7443]}]}
+status: {phase: Running, podIPs: [{ip: 10.244.1.9}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: etcd, namespace: kube-system}
+spec: {template: {spec: {containers: [{command: [etcd, "--listen-peer-urls=https://0.0.0.0:2380"]}]}}}
+`}, []string{flannelVXLAN}, nil},
 		{"components on ports of their own", []string{overlaid, `
 apiVersion: apps/v1
 kind: DaemonSet

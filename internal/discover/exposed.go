@@ -144,7 +144,7 @@ func (d *derivation) hostsOf(to Party, p *podLike) {
 
 // nodePortRange says from where node ports are taken.
 func (d *derivation) nodePortRange() string {
-	for _, f := range d.running("kube-apiserver") {
+	for _, f := range d.masters("kube-apiserver") {
 		if text, ok := f.container.flag("service-node-port-range"); ok {
 			return text
 		}

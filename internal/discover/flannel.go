@@ -26,7 +26,7 @@ type flannelConfig struct {
 // flannel reads the configuration that stands beside flanneld; false if there
 // is none.
 func (d *derivation) flannel() bool {
-	for _, f := range d.running("flanneld") {
+	for _, f := range d.agents("flanneld") {
 		m := d.configOf(f.pod, settingFlannel)
 		if m == nil || !d.flannelBackend(m, m.data[settingFlannel]) {
 			continue

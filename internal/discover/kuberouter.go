@@ -8,7 +8,7 @@ const fouPort = 5555
 // kubeRouter reads the flags of kube-router; false if it does not run, or does
 // not route pods.
 func (d *derivation) kubeRouter() bool {
-	agents := d.running("kube-router", "cloudnativelabs/kube-router")
+	agents := d.agents("kube-router", "cloudnativelabs/kube-router")
 	if len(agents) == 0 || !agents[0].container.switched("run-router", true) {
 		return false
 	}

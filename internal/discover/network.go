@@ -141,6 +141,23 @@ func (d *derivation) running(programs ...string) []found {
 	return slices.Compact(out)
 }
 
+// agents returns the containers that run one of some programs on the network of
+// hosts: others make no network for pods.
+func (d *derivation) agents(programs ...string) []found {
+	return slices.DeleteFunc(d.running(programs...), func(f found) bool { return !f.pod.hostNetwork })
+}
+
+// masters returns the containers that run a program of the control plane.
+func (d *derivation) masters(program string) []found {
+	return slices.DeleteFunc(d.running(program), func(f found) bool { return !f.pod.isMaster() })
+}
+
+// isMaster reports whether a pod can be one of this cluster's control plane, on
+// its host. Clusters within the cluster have pods with the same programs.
+func (p *podLike) isMaster() bool {
+	return p.hostNetwork && (p.Namespace == "kube-system" || p.owner.kind == "Node")
+}
+
 // rank puts templates before pods: they are what comes next.
 func (p *podLike) rank() int {
 	if p.isPod {

@@ -18,7 +18,7 @@ const (
 
 // ovn reads how OVN-Kubernetes runs; false if it does not.
 func (d *derivation) ovn() bool {
-	agents := d.running("ovnkube", "ovnkube.sh")
+	agents := d.agents("ovnkube", "ovnkube.sh")
 	if len(agents) == 0 {
 		return false
 	}

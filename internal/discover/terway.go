@@ -4,7 +4,7 @@ package discover
 // pods have addresses that the VPC routes. Its ConfigMap says which subnets those
 // are from, by names that only the cloud knows, and may hold its credentials.
 func (d *derivation) terway() bool {
-	agents := d.running("terwayd")
+	agents := d.agents("terwayd")
 	if len(agents) == 0 {
 		return false
 	}

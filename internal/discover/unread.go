@@ -15,9 +15,13 @@ func (d *derivation) allUnread() {
 // unreadKind returns why some objects of a kind are not there; empty if all are. Of
 // several reasons it is the first one.
 func (c *Cluster) unreadKind(kinds ...string) string {
+	return c.unreadWhy(func(r Resource) bool { return slices.Contains(kinds, r.Kind) })
+}
+
+func (c *Cluster) unreadWhy(asked func(Resource) bool) string {
 	var whys []string
 	for r, why := range c.unread {
-		if slices.Contains(kinds, r.Kind) {
+		if asked(r) {
 			whys = append(whys, r.String()+" are not read: "+why)
 		}
 	}
