@@ -300,3 +300,22 @@ func checkNft(t *testing.T, script string) {
 		t.Errorf("nft --check: %v: %s of:\n%s", err, out, script)
 	}
 }
+
+// TestCheckReadsTheCluster: --kubeconfig of a running cluster joins its needs to
+// the groups of files; that of Ringfence's API has what its controllers publish.
+func TestCheckReadsTheCluster(t *testing.T) {
+	server := apiserver.Start(t)
+	server.Load(t, guardedLive)
+	kubeconfig := apiserver.Kubeconfig(t, server.Admin)
+	group := write(t, t.TempDir(), "group.yaml", strings.NewReplacer("10.0.0.0/24", "192.0.2.0/24", "10.0.0.0/16", "192.0.2.0/24", "1/9000", "1/8000").Replace(dumpGroup))
+	r := run(t, "", "check", "-f", group, "--kubeconfig", kubeconfig, "--network-mode", "Other", "-o", "json")
+	if r.code != 1 || !strings.Contains(r.out, `failed calling webhook \"a.guard.example\"`) || !strings.Contains(r.out, `"source": "ValidatingWebhookConfiguration guard /webhooks/0/clientConfig/service"`) {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if r := run(t, "", "check", "--kubeconfig", kubeconfig); r.code != 2 || !strings.Contains(r.err, "has no groups of Ringfence") {
+		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	if r := run(t, "", "rules", "--from-needs", "--kubeconfig", kubeconfig, "--group-type", "advanced"); r.code != 0 || !strings.Contains(r.out, "8443/8443") || !strings.Contains(r.err, "proved: all of") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+}
