@@ -33,7 +33,9 @@ type Cluster struct {
 	byLabel   map[labelKey][]*podLike
 	byProgram map[string][]*podLike
 	// hosts counts the nodes with an address, kubeletPorts those with a port.
-	hosts        map[netip.Addr]int
+	hosts map[netip.Addr]int
+	// endpointsAt counts the endpoints with an address.
+	endpointsAt  map[netip.Addr]int
 	kubeletPorts map[uint16]int
 	// controlPlane counts the addresses of nodes with that role, dns the
 	// Services that answer names.
@@ -41,7 +43,8 @@ type Cluster struct {
 
 	// derived is what is remembered; nil before the first Derive.
 	derived *derivation
-	moved   moved
+	// moved are addresses that have become a host's, or no longer are.
+	moved map[netip.Addr]bool
 	// said counts what Unread and Read said.
 	said int
 	// nameless are findings in what has no identity.

@@ -628,7 +628,7 @@ func TestUnreadable(t *testing.T) {
 // FuzzDerive: nothing that can be read makes a panic, and the order of objects
 // does not matter.
 func FuzzDerive(f *testing.F) {
-	for _, text := range []string{controlPlane, hook + guardService + pod("a", false, 1, "10.0.0.1"), backend(`{"Type":"wireguard"}`), fmt.Sprintf(calicoNode, "bird")} {
+	for _, text := range []string{strings.Join(antrea("tunnelType: vxlan"), "---\n"), ovnNode(""), kubeRouter(", --overlay-encap=fou"), strings.Join(cilium("v1.18.0", "enable-ipsec: 'true'"), "---\n"), nodeExporter, podMonitor, prometheus, nodeLocal, metricsServer, persistentVolume("iscsi: {targetPortal: '192.0.2.1:1'}"), controlPlane, hook + guardService + pod("a", false, 1, "10.0.0.1"), backend(`{"Type":"wireguard"}`), fmt.Sprintf(calicoNode, "bird")} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

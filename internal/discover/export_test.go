@@ -13,7 +13,7 @@ func (c *Cluster) Kept() map[string]int {
 	d := c.derived
 	return map[string]int{
 		"entries": len(c.entries), "labels": len(c.byLabel), "programs": len(c.byProgram), "hosts": len(c.hosts), "slices": len(c.slices), "kubelet ports": len(c.kubeletPorts),
-		"control plane": c.controlPlane, "DNS": c.dns, "moved": len(c.moved.addresses) + len(c.moved.pods),
+		"control plane": c.controlPlane, "DNS": c.dns, "moved": len(c.moved), "endpoints": len(c.endpointsAt),
 		"readers": len(d.readers), "dirty": len(d.dirty), "fresh": len(d.fresh),
 		"needs": len(d.needs.by), "unknown": len(d.unknown.by), "places": len(d.places.by), "used": len(d.used), "wrong": len(d.wrong),
 	}

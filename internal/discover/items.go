@@ -36,6 +36,7 @@ func (s *slice) enter(c *Cluster) {
 	} else {
 		put(&c.slices, s.of, append(c.slices[s.of], s))
 	}
+	s.count(c, +1)
 	c.touch(key{what: someSlices, a: s.of.namespace, b: s.of.name})
 }
 
@@ -45,7 +46,17 @@ func (s *slice) leave(c *Cluster) {
 	} else if c.slices[s.of] = without(c.slices[s.of], s); len(c.slices[s.of]) == 0 {
 		delete(c.slices, s.of)
 	}
+	s.count(c, -1)
 	c.touch(key{what: someSlices, a: s.of.namespace, b: s.of.name})
+}
+
+// count adds the endpoints to what is counted, or takes them out.
+func (s *slice) count(c *Cluster, by int) {
+	for ; s != nil; s = s.rest {
+		for i := range s.endpoints {
+			tally(&c.endpointsAt, s.endpoints[i].address, by)
+		}
+	}
 }
 
 func (*slice) derive(*derivation) {}
@@ -99,9 +110,7 @@ func (p *podLike) touch(c *Cluster) {
 		c.touch(key{what: aProgram, a: id})
 	}
 	if p.isPod && (p.hostNetwork || len(c.nodes) == 0) {
-		in := c.moved.pods[p.Namespace]
-		put(&in, p.Name, true)
-		put(&c.moved.pods, p.Namespace, in)
+		c.touch(key{what: aHostPod, a: p.Namespace})
 	}
 }
 
@@ -119,7 +128,7 @@ func (n *node) leave(c *Cluster) {
 func (n *node) count(c *Cluster, by int) {
 	for _, a := range slices.Concat(n.internal, n.external) {
 		tally(&c.hosts, a, by)
-		put(&c.moved.addresses, a, true)
+		put(&c.moved, a, true)
 	}
 	if n.kubelet != 0 {
 		tally(&c.kubeletPorts, n.kubelet, by)

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -267,6 +269,7 @@ func BenchmarkChange(b *testing.B) {
 			derive(b, &c)
 			b.ReportAllocs()
 			i := 0
+			before := processor(b)
 			for b.Loop() {
 				if !c.Put(objects[i%2]) {
 					b.Fatal("no change")
@@ -276,6 +279,36 @@ func BenchmarkChange(b *testing.B) {
 					b.Fatal("nothing is new")
 				}
 			}
+			b.ReportMetric(float64((processor(b)-before).Microseconds())/1000/float64(i), "cpu-ms/op")
 		})
 	}
+	b.Run("heartbeat", func(b *testing.B) {
+		objects := []*convert.Foreign{foreign(b, strings.TrimSpace(bigNode("1"))), foreign(b, strings.TrimSpace(bigNode("2")))}
+		c.Put(objects[1])
+		derive(b, &c)
+		i := 0
+		for b.Loop() {
+			if c.Put(objects[i%2]) {
+				b.Fatal("a heartbeat is a change")
+			}
+			i++
+			derive(b, &c)
+		}
+	})
+}
+
+// bigNode is a node that says that it lives.
+func bigNode(version string) string {
+	return "apiVersion: v1\nkind: Node\nmetadata: {name: node-77, resourceVersion: '" + version + "', labels: {kubernetes.io/hostname: node-77}}\n" +
+		"status: {addresses: [{type: InternalIP, address: 172.17.1.2}], conditions: [{type: Ready, lastHeartbeatTime: '" + version + "'}], daemonEndpoints: {kubeletEndpoint: {Port: 10250}}}\n"
+}
+
+// processor is the processor time that the process has used.
+func processor(tb testing.TB) time.Duration {
+	tb.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

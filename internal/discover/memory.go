@@ -37,6 +37,8 @@ const (
 	aSelector
 	// aServiceLabel is Services with a label and its value.
 	aServiceLabel
+	// aHostPod is one of a namespace that may be on the network of hosts.
+	aHostPod
 	// someSlices are those of a Service, by namespace and name.
 	someSlices
 	// aProgram is containers by what they run.
@@ -216,49 +218,29 @@ func (e *entry) derive(d *derivation) {
 	}
 }
 
-// moved is where endpoints may have another meaning.
-type moved struct {
-	addresses map[netip.Addr]bool
-	pods      map[string]map[string]bool // by namespace
-}
-
 // touchMoved marks the Services with endpoints at addresses that have become a
-// host's, or no longer are, and with pods that may have. Looking at all slices
-// costs less than remembering who asked for each of their addresses.
+// host's, or no longer are. That is rare: looking at all slices then costs less than
+// remembering who asked for each of their addresses.
 func (d *derivation) touchMoved() {
-	m := &d.cluster.moved
-	if len(m.addresses)+len(m.pods) == 0 {
+	moved := d.cluster.moved
+	maps.DeleteFunc(moved, func(a netip.Addr, _ bool) bool { return d.cluster.endpointsAt[a] == 0 })
+	if len(moved) == 0 {
 		return
 	}
-	few := slices.Collect(maps.Keys(m.addresses)) // most often those of one node
-	has := func(a netip.Addr) bool { return slices.Contains(few, a) }
-	if len(few) > 8 {
-		has = func(a netip.Addr) bool { return m.addresses[a] }
-	}
-	for of, list := range d.cluster.slices {
-		for _, s := range list {
-			if s.movedWith(has, m.pods[s.Namespace]) {
-				d.touch(key{what: someSlices, a: of.namespace, b: of.name})
-			}
-		}
-	}
-	for of, s := range d.cluster.endpoints {
+	touch := func(s *slice) {
 		for ; s != nil; s = s.rest {
-			if s.movedWith(has, m.pods[s.Namespace]) {
-				d.touch(key{what: someSlices, a: of.namespace, b: of.name})
+			if slices.ContainsFunc(s.endpoints, func(e endpoint) bool { return moved[e.address] }) {
+				d.touch(key{what: someSlices, a: s.of.namespace, b: s.of.name})
 			}
 		}
 	}
-	*m = moved{}
-}
-
-// movedWith reports whether an endpoint is at an address or in a pod that moved.
-func (s *slice) movedWith(has func(netip.Addr) bool, pods map[string]bool) bool {
-	for i := range s.endpoints {
-		e := &s.endpoints[i]
-		if has(e.address) || len(pods) > 0 && pods[e.pod] {
-			return true
+	for _, list := range d.cluster.slices {
+		for _, s := range list {
+			touch(s)
 		}
 	}
-	return false
+	for _, s := range d.cluster.endpoints {
+		touch(s)
+	}
+	clear(moved)
 }

@@ -112,6 +112,30 @@ func reportDiff(a, b *discover.Report) string {
 	return cmp.Diff(a, b, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmpopts.IgnoreFields(discover.Report{}, "Changes"), cmpopts.EquateEmpty())
 }
 
+// TestPodComesLate: an endpoint without a selector is a host's from when its pod
+// shows to be on the network of hosts, and until that goes.
+func TestPodComesLate(t *testing.T) {
+	var c discover.Cluster
+	slice := strings.Replace(serviceOnly, "---", "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: guard-1, namespace: guard, labels: {kubernetes.io/service-name: guard}}\naddressType: IPv4\nports: [{name: '', port: 9999}]\nendpoints: [{addresses: [203.0.113.9], targetRef: {kind: Pod, name: a}}]", 1)
+	for _, f := range foreigners(t, controlPlane+"---"+backend(`{"Type": "host-gw"}`)+"---"+hook+slice) {
+		c.Put(f)
+	}
+	const asPods, asHost = toGuard + "9999/9999, routed-pod", "essential: API server > hosts of Service guard/guard: TCP 9999/9999, host"
+	itself := "optional: anywhere > hosts of Pod guard/a: TCP 9999/9999, host"
+	want(t, "before", lines(derive(t, &c)), podsToPods, kubelet, api, asPods)
+	c.Put(foreign(t, pod("a", true, 9999, "203.0.113.9")))
+	want(t, "with its pod", lines(derive(t, &c)), podsToPods, kubelet, api, asHost, itself)
+	c.Remove(discover.Ref{Kind: "Pod", Namespace: "guard", Name: "a"})
+	want(t, "after", lines(derive(t, &c)), podsToPods, kubelet, api, asPods)
+}
+
+// serviceOnly has no selector.
+const serviceOnly = `apiVersion: v1
+kind: Service
+metadata: {name: guard, namespace: guard}
+spec: {ports: [{port: 8443}]}
+---`
+
 func refOf(tb testing.TB, f *convert.Foreign) discover.Ref {
 	tb.Helper()
 	var o struct {

@@ -110,7 +110,7 @@ func (d *derivation) targets(s *service, i int) []backend {
 	for _, sl := range d.slicesOf(s.id()) {
 		for k := range sl.ports {
 			if sl.ports[k].name == p.name && sl.ports[k].protocol == p.protocol {
-				out = append(out, d.endpoints(sl, k)...)
+				out = append(out, d.endpoints(sl, k, s.selector)...)
 			}
 		}
 	}
@@ -138,16 +138,16 @@ func (d *derivation) targets(s *service, i int) []backend {
 
 // endpoints returns the backends that a port of a slice has: one on hosts, one
 // on pods, one of which it is not known where it is.
-func (d *derivation) endpoints(s *slice, port int) []backend {
+func (d *derivation) endpoints(s *slice, port int, selector map[string]string) []backend {
 	hosts, pods, unsure := backend{host: true}, backend{}, backend{unsure: true}
 	for i := range s.endpoints {
 		e := &s.endpoints[i]
 		to := &pods
-		pod := d.cluster.pods[name{s.Namespace, e.pod}]
+		pod := d.podOf(s, e, selector)
 		switch {
-		case d.cluster.hosts[e.address] > 0 || e.pod != "" && pod != nil && pod.hostNetwork:
+		case d.cluster.hosts[e.address] > 0 || pod != nil && pod.hostNetwork:
 			to = &hosts
-		case d.nodesUnread && (e.pod == "" || pod == nil):
+		case d.nodesUnread && pod == nil:
 			to = &unsure
 		}
 		to.addresses = append(to.addresses, e.address)
@@ -160,6 +160,31 @@ func (d *derivation) endpoints(s *slice, port int) []backend {
 		}
 	}
 	return out
+}
+
+// podOf returns the pod that an endpoint is; nil if there is none.
+func (d *derivation) podOf(s *slice, e *endpoint, selector map[string]string) *podLike {
+	if e.pod == "" {
+		return nil
+	}
+	pod := d.cluster.pods[name{s.Namespace, e.pod}]
+	switch {
+	case pod == nil: // it matters once it comes only if it is on the network of hosts
+		d.asks(aHostPod, s.Namespace)
+	case len(selector) == 0 || !pod.matches(selector): // otherwise the selector has asked for it
+		d.asksFor(pod.Ref)
+	}
+	return pod
+}
+
+// matches reports whether a selector, which is not empty, matches.
+func (p *podLike) matches(selector map[string]string) bool {
+	for k, v := range selector {
+		if p.labels[k] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // podNeed adds a need with a pod's address at one end at least: it is on the
@@ -229,11 +254,7 @@ func (d *derivation) matching(namespace string, selector map[string]string) []*p
 	d.asks(aSelector, rarest.namespace, rarest.key, rarest.value)
 	var out []*podLike
 	for _, p := range best {
-		ok := true
-		for k, v := range selector {
-			ok = ok && p.labels[k] == v
-		}
-		if ok {
+		if p.matches(selector) {
 			out = append(out, p)
 		}
 	}
