@@ -106,6 +106,7 @@ var floors = []floor{
 	{room: "/test/netns", only: []string{module + "/test/netns", "github.com/vishvananda", "github.com/google/nftables", "github.com/mdlayher", "golang.org/x"}},
 	{room: "/test/scale", only: []string{}, tests: []string{"golang.org/x/sync", "k8s.io", "sigs.k8s.io/controller-runtime", module + "/api", module + "/internal/convert"}},
 	{room: "/test/bench", only: []string{module + "/test/bench"}, tests: []string{"github.com/google/nftables", "github.com/mdlayher", "github.com/vishvananda", "golang.org/x/sys", module + "/rules", module + "/profiles", module + "/internal/nft", module + "/test/netns"}},
+	{room: "/test/truth", never: light},
 	// For tests only: beside internal/controlplane nobody else has an API server.
 	{room: "/test/apiserver", never: slices.Concat(cloudless, plain)},
 	{room: "/test/fleet", only: []string{module + "/test/fleet"}, tests: []string{"github.com/go-logr", "k8s.io", "sigs.k8s.io/controller-runtime", "github.com/vishvananda", "golang.org/x/sys", module + "/api", module + "/internal", module + "/test/netns"}},

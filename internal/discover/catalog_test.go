@@ -16,7 +16,7 @@ func TestCatalog(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests []byte
-	for _, file := range []string{"discover_test.go", "networks_test.go", "components_test.go"} {
+	for _, file := range []string{"discover_test.go", "networks_test.go", "components_test.go", "../../test/truth/truth.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -2,8 +2,6 @@ package discover_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/discover"
+	"ringfence.dev/ringfence/test/truth"
 )
 
 // read derives the needs of what stands in some texts.
@@ -44,28 +43,9 @@ func derive(tb testing.TB, c *discover.Cluster) *discover.Report {
 	return r
 }
 
-// lines writes needs in one line each, sorted.
-func lines(r *discover.Report) []string {
-	var out []string
-	for i := range r.Needs {
-		n := &r.Needs[i]
-		line := fmt.Sprintf("%s: %s > %s: %s %s, %s", n.Class, n.From, n.To, n.Protocol, n.Ports, n.Wire)
-		if n.In != "" {
-			line += " in " + n.In
-		}
-		out = append(out, line)
-	}
-	slices.Sort(out)
-	return out
-}
+func lines(r *discover.Report) []string { return truth.Lines(r) }
 
-func abouts(r *discover.Report) []string {
-	var out []string
-	for i := range r.Unknown {
-		out = append(out, r.Unknown[i].About)
-	}
-	return out
-}
+func abouts(r *discover.Report) []string { return truth.Abouts(r) }
 
 func places(r *discover.Report) []string {
 	var out []string
@@ -83,84 +63,35 @@ func want(tb testing.TB, what string, got []string, want ...string) {
 	}
 }
 
-// corpus returns release manifests of real components, which lie beside the
-// checkout where they are there at all.
+// corpus returns a release manifest of a real component.
 func corpus(tb testing.TB, file string) string {
 	tb.Helper()
-	path := filepath.Join("..", "..", "..", "shared", "corpus", "manifests", file)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		tb.Skipf("NOT TESTED against the manifests of real components: %v", err)
-	}
-	return string(text)
+	return truth.Manifest(tb, "../..", file)
 }
 
 const (
-	gatekeeperHook = "essential: API server > pods of Service gatekeeper-system/gatekeeper-webhook-service: TCP 8443/8443, "
-	metallbHook    = "essential: API server > pods of Service metallb-system/metallb-webhook-service: TCP 9443/9443, "
-	ingressHook    = "essential: API server > pods of Service ingress-nginx/ingress-nginx-controller-admission: TCP 8443/8443, "
-	flannelVXLAN   = "essential: nodes > nodes: UDP 8472/8472, host"
-	calicoVXLAN    = "essential: nodes > nodes: UDP 4789/4789, host"
-	podsToPods     = "essential: all pods > all pods: ALL -1/-1, routed-pod"
-	memberTCP      = "expected: hosts of MetalLB speaker > hosts of MetalLB speaker: TCP 7946/7946, host"
-	memberUDP      = "expected: hosts of MetalLB speaker > hosts of MetalLB speaker: UDP 7946/7946, host"
-	speakerMetrics = "optional: anywhere > hosts of DaemonSet metallb-system/speaker: TCP 9120/9120, host"
-	flannelHealth  = "optional: anywhere > hosts of DaemonSet kube-flannel/kube-flannel-ds: TCP 8081/8081, host"
+	flannelVXLAN  = truth.FlannelVXLAN
+	podsToPods    = truth.PodsToPods
+	flannelHealth = truth.FlannelHealth
 
-	noDNS     = "the cluster's DNS"
-	noNetwork = "the network of pods: its overlay, its ports, and whether pods' own addresses are on the wire"
-	noNodes   = "the nodes"
-	noAPI     = "where the API server listens"
+	noDNS     = truth.NoDNS
+	noNetwork = truth.NoNetwork
+	noNodes   = truth.NoNodes
+	noAPI     = truth.NoAPI
 )
 
 // TestCorpus holds what is derived from release manifests, alone and together,
 // against what a person found in them.
 func TestCorpus(t *testing.T) {
-	nodePorts := []string{
-		"the node port of Service ingress-nginx/ingress-nginx-controller, tcp/443",
-		"the node port of Service ingress-nginx/ingress-nginx-controller, tcp/80",
-	}
-	health := "the health check port of Service ingress-nginx/ingress-nginx-controller"
-	for _, c := range []struct {
-		files          []string
-		needs, unknown []string
-	}{
-		{[]string{"gatekeeper.yaml"}, []string{gatekeeperHook + "unknown"}, []string{noDNS, noNetwork, noNodes, noAPI}},
-		{[]string{"kube-flannel.yaml"}, []string{flannelVXLAN, flannelHealth}, []string{noDNS, noNodes, noAPI}},
-		{[]string{"calico-vxlan.yaml"}, []string{calicoVXLAN, podsToPods}, []string{noDNS, noNodes, noAPI}},
-		{[]string{"metallb-native.yaml"}, []string{metallbHook + "unknown", memberTCP, memberUDP, speakerMetrics}, []string{noDNS, noNetwork, noNodes, noAPI}},
-		{[]string{"ingress-nginx-cloud.yaml"}, []string{ingressHook + "unknown"}, append(slices.Clone(nodePorts), noDNS, health, noNetwork, noNodes, noAPI)},
-		{
-			[]string{"ingress-nginx-baremetal.yaml"},
-			[]string{
-				ingressHook + "unknown",
-				"expected: nodes > pods of Service ingress-nginx/ingress-nginx-controller: TCP 80/80, unknown",
-				"expected: nodes > pods of Service ingress-nginx/ingress-nginx-controller: TCP 443/443, unknown",
-			},
-			append(slices.Clone(nodePorts), noDNS, noNetwork, noNodes, noAPI),
-		},
-		{
-			[]string{"calico-vxlan.yaml", "gatekeeper.yaml", "metallb-native.yaml"},
-			[]string{calicoVXLAN, podsToPods, gatekeeperHook + "routed-pod", metallbHook + "routed-pod", memberTCP, memberUDP, speakerMetrics},
-			[]string{noDNS, noNodes, noAPI},
-		},
-		{
-			[]string{"kube-flannel.yaml", "gatekeeper.yaml", "metallb-native.yaml"},
-			[]string{flannelVXLAN, flannelHealth, gatekeeperHook + "unknown", metallbHook + "unknown", memberTCP, memberUDP, speakerMetrics},
-			[]string{noDNS, noNodes, noAPI, "how the API server reaches pods"},
-		},
-	} {
-		t.Run(strings.Join(c.files, "+"), func(t *testing.T) {
-			var texts []string
-			for _, f := range c.files {
-				texts = append(texts, corpus(t, f))
-			}
+	for _, c := range truth.Files() {
+		t.Run(c.Name(), func(t *testing.T) {
+			texts := c.Texts(t, "../..")
 			r := read(t, texts...)
-			want(t, "needs", lines(r), c.needs...)
-			want(t, "unknown", abouts(r), c.unknown...)
+			want(t, "needs", lines(r), c.Needs...)
+			want(t, "unknown", abouts(r), c.Unknown...)
 			want(t, "findings", places(r))
 			slices.Reverse(texts)
-			want(t, "needs in another order", lines(read(t, texts...)), c.needs...)
+			want(t, "needs in another order", lines(read(t, texts...)), c.Needs...)
 		})
 	}
 }

@@ -43,8 +43,10 @@ func (s *Server) ready(ctx context.Context) error {
 }
 
 // Load makes the objects of some YAML texts, with their status: namespaces and
-// definitions first, webhooks last. Namespaces that are not there are made. It
-// deletes the objects, not the namespaces, when the test ends.
+// definitions first, webhooks last. Namespaces that are not there are made. When
+// the test ends it deletes the objects, but neither namespaces, which would never
+// end, nor definitions that convert nothing: those take seconds, and without
+// objects mean nothing.
 func (s *Server) Load(tb testing.TB, texts ...string) {
 	tb.Helper()
 	var objects []*unstructured.Unstructured
@@ -109,6 +111,12 @@ func rank(o *unstructured.Unstructured) int {
 
 const definition = "CustomResourceDefinition"
 
+// stays reports whether an object is not deleted when its test ends.
+func stays(o *unstructured.Unstructured) bool {
+	strategy, _, _ := unstructured.NestedString(o.Object, "spec", "conversion", "strategy")
+	return o.GetKind() == "Namespace" || o.GetKind() == definition && strategy != "Webhook"
+}
+
 type loader struct {
 	config     *Server
 	tb         testing.TB
@@ -159,16 +167,14 @@ func (l *loader) load(ctx context.Context, o *unstructured.Unstructured) error {
 	}
 	at := l.client.Resource(m.Resource).Namespace(o.GetNamespace())
 	stored, err := at.Create(ctx, o, metav1.CreateOptions{})
-	if apierrors.IsAlreadyExists(err) && (o.GetKind() == "Namespace" || o.GetNamespace() == "default" && o.GetName() == "kubernetes") {
-		return nil // the server's own
-	}
-	if err != nil {
+	switch {
+	case apierrors.IsAlreadyExists(err) && (stays(o) || o.GetNamespace() == "default" && o.GetName() == "kubernetes"):
+		return nil
+	case err != nil:
 		return err
+	case !stays(o):
+		l.made = append(l.made, made{at, o})
 	}
-	if o.GetKind() == "Namespace" {
-		return nil // it would never end
-	}
-	l.made = append(l.made, made{at, o})
 	if status, ok := o.Object["status"]; ok && o.GetKind() != definition {
 		stored.Object["status"] = status
 		if _, err := at.UpdateStatus(ctx, stored, metav1.UpdateOptions{}); err != nil {

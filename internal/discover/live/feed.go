@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/url"
 	"path"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ const (
 	// How long a kind waits before it is asked for again.
 	soonest = 100 * time.Millisecond
 	latest  = 30 * time.Second
+	// orderly is the most after a watch that the server ended by itself.
+	orderly = time.Second
 )
 
 // A feed lists and watches one kind.
@@ -56,6 +59,9 @@ func (f *feed) follow(ctx context.Context) {
 		}
 		f.end(err)
 		f.wait = min(max(2*f.wait, soonest), latest)
+		if err == nil {
+			f.wait = min(f.wait, orderly)
+		}
 		if !f.pause(ctx) {
 			return
 		}
@@ -88,7 +94,7 @@ func (f *feed) end(err error) {
 	switch {
 	case err == nil:
 		return
-	case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
+	case expired(err):
 		f.version = ""
 		return
 	case apierrors.IsNotFound(err) && f.resource.Group != "":
@@ -102,19 +108,38 @@ func (f *feed) end(err error) {
 	f.settle(err, true)
 }
 
+// expired reports whether the server has forgotten the version or the page that
+// was asked for.
+func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
+
 // settle keeps how it stands with the kind.
 func (f *feed) settle(failure error, served bool) {
 	s := f.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if reason(failure) != reason(f.failure) || served != f.served {
+		s.stir()
+	}
 	f.failure, f.served = failure, served
 	if failure == nil {
 		s.cluster.Read(f.resource)
 	} else {
-		s.cluster.Unread(f.resource, failure.Error())
+		s.cluster.Unread(f.resource, reason(failure))
 	}
-	s.stir()
 	f.triedOnce.Do(func() { close(f.tried) })
+}
+
+// reason is the text of an error without the request, which differs each time;
+// empty for none.
+func reason(err error) string {
+	var request *url.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &request):
+		return request.Err.Error()
+	}
+	return err.Error()
 }
 
 // list reads all objects of the kind, a page at a time.

@@ -27,6 +27,8 @@ const (
 	// atOnce is how many kinds are listed at a time, which bounds the pages in
 	// memory.
 	atOnce = 4
+	// maxTries is how often a long list begins anew that the server forgot.
+	maxTries = 3
 )
 
 // A Source is an API server and what was read from it. Open makes it. Read and
@@ -49,6 +51,7 @@ func Open(config *rest.Config) (*Source, error) {
 	own.AcceptContentTypes = "application/json"
 	// There is one list and one watch a kind; the server meters them itself.
 	own.QPS = -1
+	own.WarningHandlerWithContext = rest.NoWarnings{} // that Endpoints are old is known
 	client, err := rest.UnversionedRESTClientFor(own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the connection to the cluster: %w", err)
@@ -67,10 +70,13 @@ func (s *Source) Read(ctx context.Context) (*discover.Report, error) {
 	for _, f := range s.feeds {
 		done.Go(func() {
 			err := f.list(ctx)
+			for tries := 1; expired(err) && tries < maxTries; tries++ {
+				err = f.list(ctx)
+			}
+			f.end(err)
 			if err == nil {
 				f.read()
 			}
-			f.end(err)
 		})
 	}
 	done.Wait()

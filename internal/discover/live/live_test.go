@@ -16,8 +16,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -28,7 +30,16 @@ import (
 
 var server *apiserver.Server
 
-func TestMain(m *testing.M) { os.Exit(apiserver.Main(m, &server)) }
+func TestMain(m *testing.M) {
+	if kubeconfig := os.Getenv(readerOf); kubeconfig != "" {
+		if err := readAlone(kubeconfig); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(apiserver.Main(m, &server))
+}
 
 const (
 	within = 60 * time.Second
@@ -192,8 +203,8 @@ func TestFollow(t *testing.T) {
 
 // TestForbidden: what may not be read is unknown until it may be.
 func TestForbidden(t *testing.T) {
-	server.Load(t, guard, strings.ReplaceAll(live.Role(), "validatingwebhookconfigurations", "nothing")+bound("blind"))
-	allowed(t, "blind")
+	server.Load(t, guard, strings.ReplaceAll(live.Role(), "validatingwebhookconfigurations", "nothing")+bound("blind", live.RoleName))
+	allowed(t, "blind", false)
 	f := follow(t, server.As("blind"))
 	const about = "which validatingwebhookconfigurations.admissionregistration.k8s.io there are"
 	f.until(t, "what is forbidden", func(r *discover.Report) string {
@@ -214,22 +225,26 @@ func TestForbidden(t *testing.T) {
 	f.until(t, "what is allowed by now", func(r *discover.Report) string { return has(toGuard+"9443")(r) + unknown(r, about) })
 }
 
-func bound(user string) string {
+func bound(user, role string) string {
 	return fmt.Sprintf(`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: %s}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %s}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: %s}]
-`, user, live.RoleName, user)
+`, user, role, user)
 }
 
-// allowed waits until the server knows by its roles that somebody may read.
-func allowed(t *testing.T, user string) {
+// allowed waits until the server knows by its roles that somebody may read nodes,
+// or else Services.
+func allowed(t *testing.T, user string, butNodes bool) {
 	t.Helper()
-	nodes := clientset(t, server.As(user)).CoreV1().Nodes()
+	core := clientset(t, server.As(user)).CoreV1()
 	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, within, true, func(ctx context.Context) (bool, error) {
-		_, err := nodes.List(ctx, metav1.ListOptions{})
+		_, err := core.Nodes().List(ctx, metav1.ListOptions{})
+		if butNodes {
+			_, err = core.Services("").List(ctx, metav1.ListOptions{})
+		}
 		return err == nil, nil
 	})
 	if err != nil {
@@ -239,8 +254,8 @@ func allowed(t *testing.T, user string) {
 
 // TestRole: the role allows all that is read, and no Secrets.
 func TestRole(t *testing.T) {
-	server.Load(t, guard, live.Role()+bound("reader"))
-	allowed(t, "reader")
+	server.Load(t, guard, live.Role()+bound("reader", live.RoleName))
+	allowed(t, "reader", false)
 	s, err := live.Open(server.As("reader"))
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +321,8 @@ spec: {peerIP: nowhere}
 // TestDefinitions: a kind that is not served is not unknown, is found once it
 // is served, and forgotten when it is not any more.
 func TestDefinitions(t *testing.T) {
-	f := follow(t, server.Admin)
+	own := apiserver.Start(t)
+	f := follow(t, own.Admin)
 	check := func(found bool) func(*discover.Report) string {
 		return func(r *discover.Report) string {
 			if why := unknown(r, "which bgppeers.crd.projectcalico.org there are"); why != "" {
@@ -319,10 +335,16 @@ func TestDefinitions(t *testing.T) {
 		}
 	}
 	f.until(t, "before the definition", check(false))
-	t.Run("served", func(t *testing.T) {
-		server.Load(t, pool)
-		f.until(t, "with the definition", check(true))
-	})
+	own.Load(t, pool)
+	f.until(t, "with the definition", check(true))
+	client, err := dynamic.NewForConfig(own.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	if err := definitions.Delete(t.Context(), "bgppeers.crd.projectcalico.org", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	f.until(t, "after the definition", check(false))
 }
 
