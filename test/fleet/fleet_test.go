@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,6 +61,10 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // they wait for most of their time
+		fmt.Fprintln(os.Stderr, err)
 	}
 	code := testenv.Main(m, config(), &env)
 	if err := os.RemoveAll(dir); err != nil {
@@ -311,8 +316,19 @@ func (n *node) joins(token identity.Token) (string, error) {
 // start starts the agent of a host that has joined.
 func (n *node) start(args ...string) {
 	n.fleet.t.Helper()
+	n.launch(append([]string{agent, "--state-dir", n.state, "--confirm-timeout", "5s"}, args...))
+}
+
+// startIn is start by a command that runs another one.
+func (n *node) startIn(command ...string) {
+	n.fleet.t.Helper()
+	n.launch(append(command, agent, "--state-dir", n.state, "--confirm-timeout", "5s"))
+}
+
+func (n *node) launch(args []string) {
+	n.fleet.t.Helper()
 	n.said = &said{}
-	cmd := exec.Command(agent, append([]string{"--state-dir", n.state, "--confirm-timeout", "5s"}, args...)...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = n.said, n.said
 	var err error
 	n.proc, err = n.Start(cmd)
