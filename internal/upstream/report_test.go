@@ -49,8 +49,8 @@ func TestReportBacksOff(t *testing.T) {
 	r.Status(&v1alpha1.HostStatus{DriftRepairs: 1})
 	waits(spread)
 	for n, backoff := range []time.Duration{firstRetry, 2 * firstRetry, 4 * firstRetry} {
-		r.Status(&v1alpha1.HostStatus{DriftRepairs: int32(n + 2)}) //nolint:gosec // small
-		waits(backoff / 2)                                         // longer than it takes to be told of something new
+		r.Status(&v1alpha1.HostStatus{DriftRepairs: int32(n + 2)})
+		waits(backoff / 2) // longer than it takes to be told of something new
 		if got := int(asked.Load()); got != n+1 {
 			t.Fatalf("%d times it was refused, and before its time the control plane was asked %d times", n+1, got)
 		}
