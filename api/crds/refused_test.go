@@ -227,6 +227,7 @@ func TestRefusedComputed(t *testing.T) {
 		"RolloutBoundShort":     {"numbers of one length compare as text", rollout("{securityGroupNames: [a], candidateRulesetName: s, bound: 'ff'}"), "spec.bound", "16 lower case"},
 		"RolloutBoundTooGreat":  {"everybody is all there is", rollout("{securityGroupNames: [a], candidateRulesetName: s, bound: '1000000000000001'}"), "spec.bound", "at most 1000000000000000"},
 		"RolloutCriticalAlone":  {"they run the candidate", rollout("{securityGroupNames: [a], stableRulesetName: r, criticalHostNames: [cp]}"), "spec.criticalHostNames", "go with a candidate"},
+		"RolloutDialersAlone":   {"they help to try the candidate", rollout("{securityGroupNames: [a], stableRulesetName: r, dialers: [{hostName: a, address: 10.0.0.1}]}"), "spec.dialers", "go with a candidate"},
 		"RolloutPoolTwice":      {"a set has each once", rollout("{securityGroupNames: [a], nodePools: [{name: p}, {name: p}], stableRulesetName: r}"), "spec.nodePools[1]", "Duplicate"},
 		"RolloutStep":           {"there are three", rollout("{securityGroupNames: [a], stableRulesetName: r}") + "status: {step: Half}\n", "status.step", "supported values"},
 		"NeedsClass":            {"there are three", needs("needs: [{from: {kind: Nodes}, to: {kind: Nodes}, protocol: TCP, ports: 1/1, class: High, wire: Host, why: w}]\n"), "needs[0].class", "supported values"},

@@ -45,6 +45,7 @@ type RolloutList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.stableRulesetName) || !has(self.candidateRulesetName) || self.stableRulesetName != self.candidateRulesetName",message="the candidate is the stable Ruleset: leave it out",fieldPath=".candidateRulesetName"
 // +kubebuilder:validation:XValidation:rule="has(self.candidateRulesetName) == has(self.bound)",message="a bound goes with a candidate, and a candidate with a bound",fieldPath=".bound"
 // +kubebuilder:validation:XValidation:rule="!has(self.criticalHostNames) || has(self.candidateRulesetName)",message="criticalHostNames go with a candidate",fieldPath=".criticalHostNames"
+// +kubebuilder:validation:XValidation:rule="!has(self.dialers) || has(self.candidateRulesetName)",message="dialers go with a candidate",fieldPath=".dialers"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.stableRulesetName) || has(self.stableRulesetName)",message="a stable Ruleset can be replaced, but not taken away: hosts would not know what to go back to",fieldPath=".stableRulesetName"
 type RolloutSpec struct {
 	// SecurityGroupNames name the groups of the set, sorted. Required, 1 to 10,
@@ -86,6 +87,22 @@ type RolloutSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1000
 	CriticalHostNames []Name `json:"criticalHostNames,omitempty"`
+	// Dialers are hosts that had confirmed the candidate when the others of the
+	// step were told to run it. They dial the ports of those that no host may
+	// lose, such as the kubelet's, which nobody can probe from within. Empty in
+	// the first step.
+	// +listType=map
+	// +listMapKey=hostName
+	// +kubebuilder:validation:MaxItems=4
+	Dialers []RolloutDialer `json:"dialers,omitempty"`
+}
+
+// A RolloutDialer is a host that dials others.
+type RolloutDialer struct {
+	// HostName names it. Required.
+	HostName Name `json:"hostName"`
+	// Address is the one of its own that it dials from. Required.
+	Address Address `json:"address"`
 }
 
 // A RolloutNodePool is what the hosts of a node pool must know of it, which they

@@ -68,7 +68,7 @@ func TestWire(t *testing.T) {
 		},
 		"Rollout": {
 			"who runs it", new(v1alpha1.Rollout),
-			`"spec":{"securityGroupNames":["web"],"nodePools":[{"name":"workers","clusterName":"shop","enforcement":"Observe"}],"stableRulesetName":"a","candidateRulesetName":"b","bound":"0000000000000001","criticalHostNames":["cp-1"]},` +
+			`"spec":{"securityGroupNames":["web"],"nodePools":[{"name":"workers","clusterName":"shop","enforcement":"Observe"}],"stableRulesetName":"a","candidateRulesetName":"b","bound":"0000000000000001","criticalHostNames":["cp-1"],"dialers":[{"hostName":"node-1","address":"10.0.0.1"}]},` +
 				`"status":{"step":"One","hosts":3,"chosen":1,"confirmed":1,"previousRulesetName":"z","failure":{"rulesetName":"c","hostName":"node-1","message":"no","time":null}}}`,
 		},
 		"AddressSlice": {

@@ -154,6 +154,9 @@ func (c *command) run(cmd *cobra.Command) error {
 	}
 	log := c.log(cmd)
 	from, tables, err := c.source(cmd.Context(), log)
+	if err != nil && tables != nil && !c.once {
+		from, err = c.orAlone(err)
+	}
 	if err != nil {
 		return err
 	}

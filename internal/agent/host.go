@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/assign"
 	"ringfence.dev/ringfence/internal/nft"
 	"ringfence.dev/ringfence/internal/nft/apply"
 	"ringfence.dev/ringfence/rules"
@@ -60,6 +61,8 @@ type host struct {
 	trial *trial
 	// open says that the kernel lets everything pass for a time.
 	open bool
+	// dialers dial this host from outside while it tries what is wanted.
+	dialers []assign.Dialer
 	// probes are the results of the last trial.
 	probes []v1alpha1.Probe
 	// refused says of versions why they are not tried again.
@@ -93,6 +96,8 @@ type intent struct {
 	members map[string][]netip.Addr
 	uplinks []string
 	why     string
+	// dialers dial the host while it tries the order.
+	dialers []assign.Dialer
 }
 
 // reach brings the host to an order. An error that wraps errWaiting says that
@@ -136,6 +141,7 @@ func (h *host) bring(ctx context.Context, in *intent) error {
 	if err := h.refused[name]; err != nil {
 		return err
 	}
+	h.dialers = in.dialers
 	err = h.swap(ctx, next, r)
 	if errors.Is(err, errWithdrawn) {
 		h.refused[name] = err

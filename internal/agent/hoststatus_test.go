@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -124,6 +125,15 @@ func TestListeners(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", tc.reason, got, tc.want)
 			}
 		})
+	}
+	connected := map[netip.AddrPort]bool{}
+	table := head + "   2: 0B00320A:280A 00000000:0000 0A 0:0 00:0 0 0 0 5\n   3: 0B00320A:280A 0C00320A:B1C2 01 0:0 00:0 0 0 0 6\n" +
+		"   4: 0B00320A:0016 0C00320A:B1C3 01 0:0 00:0 0 0 0 7\n   5: 0B00320A:280A 0D00320A:B1C4 06 0:0 00:0 0 0 0 8\n"
+	if err := callers(strings.NewReader(table), 10250, connected); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[netip.AddrPort]bool{netip.MustParseAddrPort("10.50.0.12:45506"): true, netip.MustParseAddrPort("10.50.0.13:45508"): true}; !maps.Equal(connected, want) {
+		t.Errorf("connected to port 10250: %v, want %v", connected, want)
 	}
 	if got := rolesOf(map[uint16]bool{6443: true, 2380: true, 22: true}); !slices.Equal(got, []v1alpha1.HostRole{v1alpha1.RoleAPIServer, v1alpha1.RoleEtcd}) {
 		t.Errorf("roles: %v", got)

@@ -25,6 +25,7 @@ type joined struct {
 	client   *upstream.Client
 	feed     *upstream.Feed
 	reporter *upstream.Reporter // nil before the host was heard
+	dialer   dialer
 	clock    clock.PassiveClock
 	log      *slog.Logger
 	facts    facts
@@ -46,7 +47,7 @@ func follow(ctx context.Context, dir statedir.Dir, log *slog.Logger) (*joined, e
 	if err != nil {
 		return nil, err
 	}
-	return &joined{client: client, feed: client.Follow(ctx), clock: clock.RealClock{}, log: log}, nil
+	return &joined{client: client, feed: client.Follow(ctx), dialer: dialer{client: client, clock: clock.RealClock{}}, clock: clock.RealClock{}, log: log}, nil
 }
 
 // live begins to be heard.
@@ -98,7 +99,11 @@ func ordered(name string, a *upstream.Assignment) (*intent, error) {
 		o.Members[g] = list
 	}
 	why := fmt.Sprintf("Ruleset %s of groups %s", a.RulesetName, strings.Join(a.Ruleset.SecurityGroupNames, ", "))
-	return &intent{order: o, members: a.Members, why: why}, nil
+	in := &intent{order: o, members: a.Members, why: why}
+	if a.RulesetName == a.Rollout.Spec.CandidateRulesetName {
+		in.dialers = assign.Dialers(&a.Rollout.Spec, name)
+	}
+	return in, nil
 }
 
 // keepPlane are the flows to the control plane, which told the host what to
@@ -126,6 +131,9 @@ func (j *joined) heard(ctx context.Context, n *news) {
 	if n.saved != nil && n.saved != j.saved {
 		j.saved = n.saved
 		j.feed.Also(convert.RulesetGroups(&n.saved.Order.Ruleset))
+	}
+	if a, err := j.feed.Current(); err == nil && n.saved != nil {
+		j.dialer.follow(ctx, a, n.saved.Order.RulesetName)
 	}
 	host := j.feed.Host()
 	if host == nil { // nobody to tell

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -25,6 +26,8 @@ import (
 type probe struct {
 	name string
 	try  func(context.Context) error
+	// outside says that others try it, who may stop doing so.
+	outside bool
 }
 
 const (
@@ -47,11 +50,11 @@ func probes(orders ...*Order) ([]probe, error) {
 	var out []probe
 	for _, g := range gates {
 		if g.router.IsValid() && !g.router.IsUnspecified() {
-			out = append(out, probe{"default gateway " + g.router.String(), func(context.Context) error { return neighbour(g) }})
+			out = append(out, probe{name: "default gateway " + g.router.String(), try: func(context.Context) error { return neighbour(g) }})
 		}
 	}
 	for _, s := range nameservers("/etc/resolv.conf") {
-		out = append(out, probe{"DNS server " + s, func(ctx context.Context) error { return resolve(ctx, s) }})
+		out = append(out, probe{name: "DNS server " + s, try: func(ctx context.Context) error { return resolve(ctx, s) }})
 	}
 	targets := map[string]bool{}
 	for _, o := range orders {
@@ -63,7 +66,7 @@ func probes(orders ...*Order) ([]probe, error) {
 			for _, at := range endpoints(&needs[i]) {
 				if !targets[at] && len(targets) < maxProbes {
 					targets[at] = true
-					out = append(out, probe{fmt.Sprintf("%s (row %s)", at, needs[i].ID), func(ctx context.Context) error { return dial(ctx, at) }})
+					out = append(out, probe{name: fmt.Sprintf("%s (row %s)", at, needs[i].ID), try: func(ctx context.Context) error { return dial(ctx, at) }})
 				}
 			}
 		}
@@ -172,30 +175,92 @@ func (h *host) probed(ctx context.Context, next *layout, r *record) error {
 	if err != nil {
 		return err
 	}
-	before := run(ctx, list)
-	if err := h.kernel.Trial(r.Version, h.policy.Trial); err != nil {
-		return err
-	}
-	list = passing(list, before)
-	after := run(ctx, list)
-	h.probes = results(list, after)
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("stopped during the trial: %w", err)
-	}
-	var lost []string
-	for i, err := range after {
+	list = append(list, dialled(next.order, h.dialers, h.policy.Force)...)
+	return h.proven(ctx, r, passing(list, run(ctx, list)))
+}
+
+// proven confirms a version if these probes, which have passed, pass again.
+func (h *host) proven(ctx context.Context, r *record, list []probe) error {
+	for {
+		lost, err := h.tried(ctx, r.Version, list)
 		if err != nil {
-			lost = append(lost, fmt.Sprintf("%s: %v", list[i].name, err))
+			return err
 		}
-	}
-	if len(lost) > 0 {
-		return fmt.Errorf("%w: with version %s the host does not reach what it reached before: %s", errWithdrawn, r.Version, strings.Join(lost, "; "))
+		if len(lost) == 0 {
+			break
+		}
+		silent, err := h.silent(ctx, lost)
+		if err != nil {
+			return err
+		}
+		if len(silent) == 0 {
+			return fmt.Errorf("%w: with version %s the host does not reach what it reached before: %s", errWithdrawn, r.Version, strings.Join(reasons(lost), "; "))
+		}
+		h.log.Info("nobody dials this host any more: it is tried without", "probes", slices.Sorted(maps.Keys(silent)))
+		list = slices.DeleteFunc(list, func(p probe) bool { return silent[p.name] })
 	}
 	if err := h.kernel.ConfirmTrial(r.Version); err != nil {
 		return err
 	}
 	r.Why += "; " + tally(list)
 	return nil
+}
+
+// A loss is a probe that passed before a change, and not by it.
+type loss struct {
+	probe probe
+	err   error
+}
+
+// tried puts a version on trial, and returns what is lost by it.
+func (h *host) tried(ctx context.Context, version string, list []probe) ([]loss, error) {
+	if err := h.kernel.Trial(version, h.policy.Trial); err != nil {
+		return nil, err
+	}
+	after := run(ctx, list)
+	h.probes = results(list, after)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("stopped during the trial: %w", err)
+	}
+	var lost []loss
+	for i, err := range after {
+		if err != nil {
+			lost = append(lost, loss{list[i], err})
+		}
+	}
+	return lost, nil
+}
+
+// silent returns those of the probes that were lost which say nothing: all that
+// was lost is tried by others, and without the new version it is lost as well.
+// It ends the trial to find out. None means that the version is to blame.
+func (h *host) silent(ctx context.Context, lost []loss) (map[string]bool, error) {
+	var again []probe
+	for _, l := range lost {
+		if !l.probe.outside {
+			return nil, nil
+		}
+		again = append(again, l.probe)
+	}
+	if err := h.kernel.EndTrial(); err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for i, err := range run(ctx, again) {
+		if err == nil {
+			return nil, nil
+		}
+		out[again[i].name] = true
+	}
+	return out, nil
+}
+
+func reasons(lost []loss) []string {
+	var out []string
+	for _, l := range lost {
+		out = append(out, fmt.Sprintf("%s: %v", l.probe.name, l.err))
+	}
+	return out
 }
 
 // maxMessage is how long a text in a status of the API may be.

@@ -1,7 +1,7 @@
-// Package assign says which Rollout a host follows and which Ruleset of it the
-// host runs. The agent asks it about its own host, the controller about all of
-// them: who is to run what is written down once a set of groups, and both must
-// read it alike. It has no I/O.
+// Package assign says which Rollout a host follows, which Ruleset of it the host
+// runs, and which hosts of a step it dials. The agent asks it about its own host,
+// the controller about all of them: who is to run what is written down once a set
+// of groups, and both must read it alike. It has no I/O.
 package assign
 
 import (

@@ -39,6 +39,8 @@ type Client struct {
 	log     *slog.Logger
 	clock   clock.WithTicker
 	reached reached
+	// strange are the fields that the control plane does not know.
+	strange strange
 }
 
 // Open reads what joining has left in a state folder. It connects to nobody yet.

@@ -63,7 +63,7 @@ func loadPair(dir statedir.Dir) (*x509.Certificate, error) {
 		return nil, err
 	}
 	if data == nil {
-		return nil, fmt.Errorf("%s is missing: %w", dir.Path(pairFile), ErrNotJoined)
+		return nil, fmt.Errorf("%s is missing, join again", dir.Path(pairFile))
 	}
 	pair, err := tls.X509KeyPair(data, data)
 	if err != nil {

@@ -26,19 +26,23 @@ const manager = "ringfence-agent"
 // each kind, tried again until it is taken. It is safe for concurrent use.
 type Reporter struct {
 	client *Client
-	wake   chan struct{}
+	// newStatus and newFlows have something when there is something to tell.
+	newStatus, newFlows chan struct{}
 
 	mu     sync.Mutex
 	status *v1alpha1.HostStatus
 	flows  *v1alpha1.FlowReport
-	// told is the status that was taken last.
-	told *v1alpha1.HostStatus
+	// told is the status that was taken last, stands what the control plane knows
+	// of it: one that is older than this agent leaves fields out.
+	told, stands *v1alpha1.HostStatus
 }
 
 // Report begins to tell, and ends with the context.
 func (c *Client) Report(ctx context.Context) *Reporter {
-	r := &Reporter{client: c, wake: make(chan struct{}, 1)}
-	go r.run(quiet(ctx, c.log))
+	r := &Reporter{client: c, newStatus: make(chan struct{}, 1), newFlows: make(chan struct{}, 1)}
+	ctx = quiet(ctx, c.log)
+	go r.run(ctx, r.newStatus, r.tellStatus)
+	go r.run(ctx, r.newFlows, r.tellFlows)
 	return r
 }
 
@@ -49,7 +53,7 @@ func (r *Reporter) Status(s *v1alpha1.HostStatus) {
 	defer r.mu.Unlock()
 	if r.status == nil || !reflect.DeepEqual(r.status, s) {
 		r.status = s
-		poke(r.wake)
+		poke(r.newStatus)
 	}
 }
 
@@ -58,9 +62,9 @@ func (r *Reporter) Status(s *v1alpha1.HostStatus) {
 func (r *Reporter) Seen(s *v1alpha1.HostStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.told != nil && !saysAll(s, r.told) {
+	if r.told != nil && !saysAll(s, r.stands) {
 		r.told = nil
-		poke(r.wake)
+		poke(r.newStatus)
 	}
 }
 
@@ -78,52 +82,62 @@ func (r *Reporter) Flows(f *v1alpha1.FlowReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flows = f
-	poke(r.wake)
+	poke(r.newFlows)
 }
 
 // spread is how long a report may be held back, so that the hosts of one step do
 // not all speak at once.
 const spread = 500 * time.Millisecond
 
-func (r *Reporter) run(ctx context.Context) {
+// run tells what is new. What fails is tried again later and later, and what is
+// new meanwhile is told with it: a control plane that cannot take what a host says
+// is not asked more often because there is more to say.
+func (r *Reporter) run(ctx context.Context, news <-chan struct{}, tell func(context.Context) error) {
 	backoff := firstRetry
-	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.wake:
-		case <-retry:
+		case <-news:
+		}
+		r.pause(ctx, rand.N(spread)) //nolint:gosec // no secret
+		for err := tell(ctx); err != nil && ctx.Err() == nil; err = tell(ctx) {
+			r.client.log.Warn("cannot tell the control plane: tried again", "problem", err, "after", backoff)
+			r.pause(ctx, backoff)
 			backoff = min(2*backoff, lastRetry) //nolint:mnd // twice as long
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.client.clock.After(rand.N(spread)): //nolint:gosec // no secret
-		}
-		retry = nil
-		if err := r.tell(ctx); err != nil {
-			r.client.log.Warn("cannot tell the control plane: tried again", "problem", err, "after", backoff)
-			retry = r.client.clock.After(backoff)
-		} else {
-			backoff = firstRetry
-		}
+		backoff = firstRetry
 	}
 }
 
-// tell writes what is new.
-func (r *Reporter) tell(ctx context.Context) error {
-	r.mu.Lock()
-	status, flows, told := r.status, r.flows, r.told
-	r.mu.Unlock()
-	if status != nil && !reflect.DeepEqual(status, told) {
-		if err := r.client.putStatus(ctx, status); err != nil {
-			return err
-		}
-		r.mu.Lock()
-		r.told = status
-		r.mu.Unlock()
+func (r *Reporter) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-r.client.clock.After(d):
 	}
+}
+
+func (r *Reporter) tellStatus(ctx context.Context) error {
+	r.mu.Lock()
+	status, told := r.status, r.told
+	r.mu.Unlock()
+	if status == nil || reflect.DeepEqual(status, told) {
+		return nil
+	}
+	stands, err := r.client.putStatus(ctx, status)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.told, r.stands = status, stands
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *Reporter) tellFlows(ctx context.Context) error {
+	r.mu.Lock()
+	flows := r.flows
+	r.mu.Unlock()
 	if flows == nil {
 		return nil
 	}
@@ -138,45 +152,30 @@ func (r *Reporter) tell(ctx context.Context) error {
 	return nil
 }
 
-// putStatus applies what the host says of itself: conditions of others stay.
-func (c *Client) putStatus(ctx context.Context, s *v1alpha1.HostStatus) error {
-	body, err := json.Marshal(map[string]any{
+// putStatus applies what the host says of itself: conditions of others stay. It
+// returns what the control plane has of it.
+func (c *Client) putStatus(ctx context.Context, s *v1alpha1.HostStatus) (*v1alpha1.HostStatus, error) {
+	taken, err := c.apply(ctx, "hosts", "status", map[string]any{
 		"apiVersion": v1alpha1.APIVersion, "kind": "Host", "metadata": map[string]any{"name": c.Host.Name}, "status": s,
 	})
-	if err != nil {
-		return err
+	h := &v1alpha1.Host{}
+	if err == nil {
+		err = json.Unmarshal(taken, h)
 	}
-	err = c.apply(ctx, "hosts", "status", body)
 	if err != nil {
-		return fmt.Errorf("cannot write the status of host %s: %w", c.Host, err)
+		return nil, fmt.Errorf("cannot write the status of host %s: %w", c.Host, err)
 	}
-	return nil
+	return &h.Status, nil
 }
 
 func (c *Client) putFlows(ctx context.Context, f *v1alpha1.FlowReport) error {
 	f = f.DeepCopy()
 	f.APIVersion, f.Kind = v1alpha1.APIVersion, "FlowReport"
 	f.Name, f.Namespace = c.Host.Name, c.Host.Namespace
-	body, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	if err := c.apply(ctx, "flowreports", "", body); err != nil {
+	if _, err := c.apply(ctx, "flowreports", "", f); err != nil {
 		return fmt.Errorf("cannot write the FlowReport of host %s: %w", c.Host, err)
 	}
 	return nil
-}
-
-// apply is a server-side apply of the object with the host's name.
-func (c *Client) apply(ctx context.Context, resource, sub string, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	q := c.ours.Patch(types.ApplyYAMLPatchType).Namespace(c.Host.Namespace).Resource(resource).Name(c.Host.Name).
-		Param("fieldManager", manager).Param("force", "true").Body(body)
-	if sub != "" {
-		q = q.SubResource(sub)
-	}
-	return q.Do(ctx).Error()
 }
 
 const leasesPath = "/apis/coordination.k8s.io/v1/namespaces"

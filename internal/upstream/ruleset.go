@@ -88,11 +88,12 @@ func saveRuleset(dir statedir.Dir, file string, spec *v1alpha1.RulesetSpec) erro
 	if err := dir.Save(file, data); err != nil {
 		return err
 	}
-	return prune(folder)
+	return prune(folder, path.Base(file))
 }
 
-// prune removes the oldest files.
-func prune(folder statedir.Dir) error {
+// prune removes the oldest files, but for one that has just been written: the
+// clock may have been put back since the others were.
+func prune(folder statedir.Dir, newest string) error {
 	entries, err := os.ReadDir(string(folder))
 	if err != nil {
 		return fmt.Errorf("cannot look through the saved Rulesets: %w", err)
@@ -103,8 +104,9 @@ func prune(folder statedir.Dir) error {
 			age[e.Name()] = info.ModTime()
 		}
 	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == newest })
 	slices.SortFunc(entries, func(a, b os.DirEntry) int { return age[b.Name()].Compare(age[a.Name()]) })
-	for _, e := range entries[min(keptRulesets, len(entries)):] {
+	for _, e := range entries[min(keptRulesets-1, len(entries)):] {
 		if err := folder.Remove(e.Name()); err != nil {
 			return err
 		}

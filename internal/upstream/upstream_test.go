@@ -210,6 +210,18 @@ func TestSavedRulesets(t *testing.T) {
 	if err != nil || len(entries) != keptRulesets || !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "6.json" }) {
 		t.Errorf("left: %v, %v", entries, err)
 	}
+	for _, e := range entries { // of a time that is to come: the clock was put back
+		at := time.Unix(1<<33, 0)
+		if err := os.Chtimes(dir.Path(rulesetFolder+"/"+e.Name()), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := saveRuleset(dir, rulesetFolder+"/new.json", &v1alpha1.RulesetSpec{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir.Path(rulesetFolder + "/new.json")); err != nil {
+		t.Errorf("the one that was saved last is gone: %v", err)
+	}
 }
 
 // TestReached: what goes to another machine is the host's way to the control

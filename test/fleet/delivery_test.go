@@ -68,7 +68,12 @@ func TestDelivery(t *testing.T) {
 // apiOnly is a fleet without machines.
 func apiOnly(t *testing.T) *fleet {
 	t.Helper()
-	return &fleet{t: t, api: testenv.Client(t, env.Admin, scheme(t)), namespace: env.Namespace(t, "fleet-")}
+	return apiOf(t, env)
+}
+
+func apiOf(t *testing.T, e *testenv.Env) *fleet {
+	t.Helper()
+	return &fleet{t: t, env: e, api: testenv.Client(t, e.Admin, scheme(t)), namespace: e.Namespace(t, "fleet-")}
 }
 
 // group makes a group that lets a port in.

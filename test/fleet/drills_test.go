@@ -296,10 +296,10 @@ func TestJoinRefused(t *testing.T) { //nolint:tparallel // its parts are before 
 		"OtherHash":  {[]string{"--server", server, "--token", token.String(), "--ca-cert-hash", "sha256:" + strings.Repeat("0", 64), "--name", "node-1"}, "another server"},
 		"NoHash":     {[]string{"--server", server, "--token", token.String(), "--name", "node-1"}, "--ca-cert-hash or --ca-file"},
 		"NoServer":   {[]string{"--token", token.String(), "--name", "node-1"}, "--server is missing"},
-		"PlainHTTP":  {[]string{"--server", "http://" + planeAddress, "--token", token.String(), "--ca-cert-hash", authority(t), "--name", "node-1"}, "want a URL such as https://"},
-		"NobodyHome": {[]string{"--server", "https://" + planeAddress + ":6444", "--token", token.String(), "--ca-cert-hash", authority(t), "--name", "node-1"}, "nobody answers"},
-		"WrongToken": {[]string{"--server", server, "--token", "abcdef.0123456789abcdef", "--ca-cert-hash", authority(t), "--name", "node-1"}, "the token"},
-		"OtherHost":  {[]string{"--server", server, "--token", token.String(), "--ca-cert-hash", authority(t), "--name", "node-2"}, "is for host"},
+		"PlainHTTP":  {[]string{"--server", "http://" + planeAddress, "--token", token.String(), "--ca-cert-hash", f.authority(), "--name", "node-1"}, "want a URL such as https://"},
+		"NobodyHome": {[]string{"--server", "https://" + planeAddress + ":6444", "--token", token.String(), "--ca-cert-hash", f.authority(), "--name", "node-1"}, "nobody answers"},
+		"WrongToken": {[]string{"--server", server, "--token", "abcdef.0123456789abcdef", "--ca-cert-hash", f.authority(), "--name", "node-1"}, "the token"},
+		"OtherHost":  {[]string{"--server", server, "--token", token.String(), "--ca-cert-hash", f.authority(), "--name", "node-2"}, "is for host"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := node1.run(append([]string{"join", "--namespace", f.namespace, "--state-dir", node1.state}, tc.args...)...)
@@ -389,7 +389,7 @@ func (w *witness) see(o any) {
 // witness begins to look.
 func (f *fleet) witness() *witness {
 	f.t.Helper()
-	own := rest.CopyConfig(env.Admin)
+	own := rest.CopyConfig(f.env.Admin)
 	api, err := client.NewWithWatch(own, client.Options{Scheme: f.api.Scheme()})
 	f.check(err)
 	w := &witness{hosts: map[string]*v1alpha1.Host{}}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -61,22 +62,32 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	code := testenv.Main(m, controlplane.Config{
-		CRDs: crds.Files, Names: []string{planeAddress},
-		Controllers: []controlplane.Controller{
-			func(ctx context.Context, config *rest.Config) error { return controller.Run(ctx, config, log) },
-		},
-	}, &env)
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // they wait for most of their time
+		fmt.Fprintln(os.Stderr, err)
+	}
+	code := testenv.Main(m, config(), &env)
 	if err := os.RemoveAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
 }
 
-// A fleet is a network with the control plane in it, and a namespace there.
+// config is what the control planes of the tests are started with.
+func config() controlplane.Config {
+	log := logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	return controlplane.Config{
+		CRDs: crds.Files, Names: []string{planeAddress},
+		Controllers: []controlplane.Controller{
+			func(ctx context.Context, config *rest.Config) error { return controller.Run(ctx, config, log) },
+		},
+	}
+}
+
+// A fleet is a network with a control plane in it, and a namespace there.
 type fleet struct {
 	t         *testing.T
+	env       *testenv.Env
 	api       client.Client
 	namespace string
 	lab       *netns.Lab
@@ -111,7 +122,13 @@ func scheme(t *testing.T) *runtime.Scheme {
 // It skips the test if it may not make namespaces.
 func newFleet(t *testing.T, addresses map[string]string, more ...func(*fleet)) *fleet {
 	t.Helper()
-	f := apiOnly(t)
+	return fleetOf(t, env, addresses)
+}
+
+// fleetOf is newFleet with a control plane of its own.
+func fleetOf(t *testing.T, e *testenv.Env, addresses map[string]string) *fleet {
+	t.Helper()
+	f := apiOf(t, e)
 	f.lab, f.nodes = netns.New(), map[string]*node{}
 	t.Cleanup(func() {
 		if err := f.lab.Close(); err != nil {
@@ -167,7 +184,7 @@ func (f *fleet) open() *proxy {
 			if err != nil {
 				return
 			}
-			to, err := net.Dial("tcp", strings.TrimPrefix(env.URL, "https://"))
+			to, err := net.Dial("tcp", strings.TrimPrefix(f.env.URL, "https://"))
 			if err != nil {
 				_ = from.Close()
 				continue
@@ -295,18 +312,26 @@ func (n *node) run(args ...string) (string, error) {
 // joins lets the machine join as the host of the machine's name.
 func (n *node) joins(token identity.Token) (string, error) {
 	n.fleet.t.Helper()
-	config := rest.CopyConfig(env.Admin)
-	ca := filepath.Join(n.fleet.t.TempDir(), "ca.crt")
-	n.fleet.check(os.WriteFile(ca, config.CAData, 0o600))
 	return n.run("join", "--server", "https://"+net.JoinHostPort(planeAddress, fmt.Sprint(planePort)), "--token", token.String(),
-		"--ca-cert-hash", authority(n.fleet.t), "--namespace", n.fleet.namespace, "--name", n.Name, "--state-dir", n.state, "--timeout", "30s")
+		"--ca-cert-hash", n.fleet.authority(), "--namespace", n.fleet.namespace, "--name", n.Name, "--state-dir", n.state, "--timeout", "30s")
 }
 
 // start starts the agent of a host that has joined.
 func (n *node) start(args ...string) {
 	n.fleet.t.Helper()
+	n.launch(append([]string{agent, "--state-dir", n.state, "--confirm-timeout", "5s"}, args...))
+}
+
+// startIn is start by a command that runs another one.
+func (n *node) startIn(command ...string) {
+	n.fleet.t.Helper()
+	n.launch(append(command, agent, "--state-dir", n.state, "--confirm-timeout", "5s"))
+}
+
+func (n *node) launch(args []string) {
+	n.fleet.t.Helper()
 	n.said = &said{}
-	cmd := exec.Command(agent, append([]string{"--state-dir", n.state, "--confirm-timeout", "5s"}, args...)...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = n.said, n.said
 	var err error
 	n.proc, err = n.Start(cmd)

@@ -12,13 +12,11 @@ import (
 )
 
 // authority names the control plane's certificate authority.
-func authority(t *testing.T) string {
-	t.Helper()
-	block, _ := pem.Decode(env.Admin.CAData)
+func (f *fleet) authority() string {
+	f.t.Helper()
+	block, _ := pem.Decode(f.env.Admin.CAData)
 	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.check(err)
 	return identity.PublicKeyHash(cert)
 }
 

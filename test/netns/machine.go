@@ -190,6 +190,19 @@ func (m *Machine) Resolver(servers ...netip.Addr) {
 	})
 }
 
+// Disk makes a folder, of which programs on the machine see a disk of its own:
+// of that many bytes, and empty.
+func (m *Machine) Disk(folder string, size int) {
+	m.lab.do("give a disk to "+m.Name, func() error {
+		return m.own(func() error {
+			if err := os.MkdirAll(folder, 0o700); err != nil {
+				return err
+			}
+			return unix.Mount("tmpfs", folder, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", size))
+		})
+	})
+}
+
 // A Switch is a bridge without addresses. [Lab.Switch] makes it.
 type Switch struct {
 	machine *Machine

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -62,8 +63,9 @@ type set struct {
 	clusters []string // sorted
 	pools    []string // sorted
 	hosts    []*v1alpha1.Host
-	// clusterOf has the cluster of each host; empty for none.
-	clusterOf []string
+	// clusterOf has the cluster of each host, addressOf its first address; empty
+	// for none.
+	clusterOf, addressOf []string
 	// blocked says why nothing is made of the set; empty if nothing is wrong.
 	blocked string
 }
@@ -184,7 +186,7 @@ func (d *decider) sets() map[string]*set {
 			}
 			sets[name] = s
 		}
-		s.hosts, s.clusterOf = append(s.hosts, h), append(s.clusterOf, w.Cluster)
+		s.hosts, s.clusterOf, s.addressOf = append(s.hosts, h), append(s.clusterOf, w.Cluster), append(s.addressOf, first(w.Addresses))
 		if at, found := slices.BinarySearch(s.pools, w.Pool); !found && w.Pool != "" {
 			s.pools = slices.Insert(s.pools, at, w.Pool)
 		}
@@ -194,6 +196,13 @@ func (d *decider) sets() map[string]*set {
 		}
 	}
 	return sets
+}
+
+func first(list []netip.Addr) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0].String()
 }
 
 // newest returns the name of the Ruleset that a set means now, which is made if

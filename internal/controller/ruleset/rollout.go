@@ -34,6 +34,7 @@ func (d *decider) trial(s *set, have *v1alpha1.Rollout, newest string) *trial {
 	t.spec.VPCCIDRBlocks = d.vpc(s, t.spec.VPCCIDRBlocks)
 	for i, h := range s.hosts {
 		m := newMember(h, s.clusterOf[i])
+		m.address = s.addressOf[i]
 		if at, ok := d.renewed[h.Name]; ok && !opened(h) {
 			m.seen, m.there = at, d.now.Sub(at) < namespaced.LeaseLife
 		}

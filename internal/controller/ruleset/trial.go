@@ -17,6 +17,8 @@ import (
 type member struct {
 	name    string
 	cluster string // may be empty
+	// address is one of its own; empty if none is known.
+	address string
 	// critical is true if it is there for etcd or the API server.
 	critical bool
 	// there is true if it has a fresh Lease and is not opened by somebody: it can
@@ -195,7 +197,7 @@ func (t *trial) withdraw() {
 	if t.spec.CandidateRulesetName == "" {
 		return
 	}
-	t.spec.CriticalHostNames = nil
+	t.spec.CriticalHostNames, t.spec.Dialers = nil, nil
 	if t.spec.StableRulesetName == "" {
 		t.spec.Bound = assign.Nobody
 		return
@@ -209,7 +211,8 @@ func (t *trial) begin(want string) {
 	stable := t.spec.StableRulesetName
 	t.status.Failure = nil
 	t.status.StepStartTime = nil
-	t.spec.CandidateRulesetName, t.spec.Bound, t.spec.CriticalHostNames = want, assign.Nobody, nil
+	t.spec.CandidateRulesetName, t.spec.Bound = want, assign.Nobody
+	t.spec.CriticalHostNames, t.spec.Dialers = nil, nil
 	switch {
 	case !slices.ContainsFunc(t.members, func(m member) bool { return m.there || m.said != "" }):
 		t.promote()
@@ -222,11 +225,30 @@ func (t *trial) begin(want string) {
 func (t *trial) promote() {
 	t.status.PreviousRulesetName = t.spec.StableRulesetName
 	t.spec.StableRulesetName = t.spec.CandidateRulesetName
-	t.spec.CandidateRulesetName, t.spec.Bound, t.spec.CriticalHostNames = "", "", nil
+	t.spec.CandidateRulesetName, t.spec.Bound = "", ""
+	t.spec.CriticalHostNames, t.spec.Dialers = nil, nil
 }
 
-// started notes that more hosts got the candidate.
-func (t *trial) started() { t.status.StepStartTime = new(metav1.NewTime(t.now.Truncate(time.Second))) }
+// started notes that more hosts got the candidate, and who dials them.
+func (t *trial) started() {
+	t.status.StepStartTime = new(metav1.NewTime(t.now.Truncate(time.Second)))
+	t.spec.Dialers = t.dialers()
+}
+
+// maxDialers is how many hosts dial others.
+const maxDialers = 4
+
+// dialers are the first hosts that have confirmed the candidate.
+func (t *trial) dialers() []v1alpha1.RolloutDialer {
+	var out []v1alpha1.RolloutDialer
+	normal, critical := t.parts()
+	for _, m := range slices.Concat(normal, critical) {
+		if m.there && m.address != "" && m.runs == t.spec.CandidateRulesetName && len(out) < maxDialers {
+			out = append(out, v1alpha1.RolloutDialer{HostName: m.name, Address: m.address})
+		}
+	}
+	return out
+}
 
 // grow gives the candidate to as many hosts more as their confirmations allow,
 // and makes it stable when all have confirmed.

@@ -764,3 +764,29 @@ func TestNewMember(t *testing.T) {
 		})
 	}
 }
+
+// TestDialers: who has confirmed dials those that come next, and nobody dials
+// the first.
+func TestDialers(t *testing.T) {
+	p := newPlay(30, 1)
+	s := p.sets[0]
+	for i := range s.members {
+		s.members[i].address = fmt.Sprintf("10.0.0.%d", i+1)
+	}
+	s.members[3].address = "" // nobody knows where it is
+	var got []int
+	for range 5 {
+		p.turn()
+		got = append(got, len(s.spec.Dialers))
+		for _, d := range s.spec.Dialers {
+			i := slices.IndexFunc(s.members, func(m member) bool { return m.name == d.HostName })
+			if m := s.members[i]; m.runs != "new" || m.address != d.Address || d.Address == "" {
+				t.Errorf("%+v dials as %+v", m, d)
+			}
+		}
+		s.confirm(s.told()...)
+	}
+	if want := []int{0, 1, maxDialers, maxDialers, 0}; !slices.Equal(got, want) && !slices.Equal(got, []int{0, 1, maxDialers - 1, maxDialers, 0}) {
+		t.Errorf("in each step so many dial: %v; want %v", got, want)
+	}
+}
