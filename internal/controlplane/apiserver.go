@@ -61,6 +61,9 @@ func newAPI(ctx context.Context, cfg *Config, certs *pki, store *etcd, listener 
 		return nil, err
 	}
 	generic.EffectiveVersion = release{generic.EffectiveVersion}
+	if _, err := shorten(generic, informers); err != nil {
+		return nil, err
+	}
 	resolver := webhook.NewDefaultServiceResolver()
 	finder, err := newMapper(generic.LoopbackClientConfig)
 	if err != nil {
