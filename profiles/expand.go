@@ -222,6 +222,8 @@ func (e *expander) ports(p *Port) []rules.PortRange {
 	switch p.Symbol {
 	case PortsWebhooks:
 		return single(f.WebhookPorts...)
+	case PortsHooks:
+		return single(f.Hooks...)
 	case PortsAPIServer:
 		if f.APIServerPort == 0 || f.APIServerPort == 6443 || f.APIServerPort == 443 {
 			return nil

@@ -18,7 +18,7 @@ func TestRowsAreThePages(t *testing.T) {
 		"AI-R1", "AI-R2", "AI-L1", "AI-L2", "AI-L3", "AI-L4", "AI-L5", "AO-R1", "AO-L1", "AO-L2", "AO-L3", "AO-L4",
 	}
 	extra := []string{
-		"BO-L3W", "AO-L3W",
+		"BO-L3W", "AO-L3W", "X-HOOK-I", "X-HOOK-O",
 		"X-VXLAN-I", "X-VXLAN-O", "X-GENEVE-I", "X-GENEVE-O", "X-IPIP-I", "X-IPIP-O", "X-WG-I", "X-WG-O", "X-WG6-I", "X-WG6-O",
 		"X-BGP-I", "X-BGP-O", "X-ETCD-I", "X-ETCD-O", "X-NODEPORT-I", "X-HEALTH-I", "X-SSH-I", "X-NTP-O", "X-META-O",
 		"X-DHCP-I", "X-DHCP-O", "X-DHCP6-I", "X-DHCP6-O", "BO-L9",
@@ -593,6 +593,52 @@ func TestExpandStaysWithinLimits(t *testing.T) {
 			if diff := cmp.Diff(tc.peers, peers); diff != "" {
 				t.Errorf("%s\n-want +got:\n%s", tc.reason, diff)
 			}
+		})
+	}
+}
+
+// TestHooks: what was seen of the running cluster opens ports for the API
+// server's own hosts and for nobody else, whatever the profile.
+func TestHooks(t *testing.T) {
+	seen := func(f *profiles.Facts) {
+		f.Hooks, f.Callers = []uint16{9443}, cidrs("192.168.0.11", "192.168.0.12")
+	}
+	for name, tc := range map[string]struct {
+		reason string
+		facts  *profiles.Facts
+		scope  profiles.Scope
+		want   []string
+	}{
+		"Advanced": {
+			"in from each host, out to wherever it may listen", with(flannel(), advanced, seen), profiles.LeastPrivilege,
+			[]string{
+				"ingress X-HOOK-I TCP 9443/9443 192.168.0.11", "ingress X-HOOK-I TCP 9443/9443 192.168.0.12",
+				"egress X-HOOK-O TCP 9443/9443 192.168.0.0/24", "egress X-HOOK-O TCP 9443/9443 172.20.0.0/16",
+			},
+		},
+		"Terway": {
+			"pods have addresses of subnets", with(terway(), advanced, seen), profiles.LeastPrivilege,
+			[]string{
+				"ingress X-HOOK-I TCP 9443/9443 192.168.0.11", "ingress X-HOOK-I TCP 9443/9443 192.168.0.12",
+				"egress X-HOOK-O TCP 9443/9443 192.168.0.0/19", "egress X-HOOK-O TCP 9443/9443 192.168.32.0/19",
+			},
+		},
+		"Recommended": {
+			"its rows let nodes reach each other already, and a caller among the nodes with them",
+			with(flannel(), advanced, seen), profiles.Recommended, nil,
+		},
+		"RecommendedOutside": {
+			"an API server that is no node has to be let in", with(flannel(), advanced, seen, func(f *profiles.Facts) { f.Callers = cidrs("203.0.113.9") }), profiles.Recommended,
+			[]string{"ingress X-HOOK-I TCP 9443/9443 203.0.113.9"},
+		},
+		"Nobody": {
+			"without knowing who calls nothing is opened for anybody", with(flannel(), advanced, seen, func(f *profiles.Facts) { f.Callers = nil }), profiles.LeastPrivilege,
+			[]string{"egress X-HOOK-O TCP 9443/9443 192.168.0.0/24", "egress X-HOOK-O TCP 9443/9443 172.20.0.0/16"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := expand(t, tc.facts, tc.scope)
+			wantLines(t, tc.reason, tc.want, of(lines(e.Rules), "X-HOOK-I", "X-HOOK-O"))
 		})
 	}
 }

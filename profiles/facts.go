@@ -98,6 +98,11 @@ type Facts struct {
 	APIServerPort uint16       // 0 means 6443
 	WebhookPorts  []uint16
 	Exposures     []Exposure
+	// Hooks are the ports of what the API server calls, and Callers where it
+	// calls from: the addresses of its hosts, whatever its load balancer's are.
+	// They were seen in the running cluster; WebhookPorts are what somebody said.
+	Hooks   []uint16
+	Callers []rules.CIDR
 
 	// What ACK's tables leave out; each row is off while its fact is empty.
 	Poseidon         bool         // the newer page's TCP 9082

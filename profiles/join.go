@@ -1,51 +1,18 @@
 package profiles
 
-import (
-	"net/netip"
-	"slices"
-
-	"ringfence.dev/ringfence/rules"
-)
+import "ringfence.dev/ringfence/rules"
 
 // joined returns the facts with as few CIDRs as mean the same addresses.
 func (f *Facts) joined() Facts {
 	out := *f
 	for _, list := range []*[]rules.CIDR{
 		&out.VPC, &out.SecondaryVPC, &out.NodeSubnets, &out.PodSubnets, &out.PodCIDRs, &out.APIServer,
-		&out.HealthCheckPeers, &out.AdminCIDRs, &out.NTPServers, &out.Metadata,
+		&out.HealthCheckPeers, &out.AdminCIDRs, &out.NTPServers, &out.Metadata, &out.Callers,
 	} {
-		*list = joinCIDRs(*list)
+		*list = rules.JoinCIDRs(*list)
 	}
 	if f.NodePorts != nil {
-		out.NodePorts = &NodePorts{Ports: f.NodePorts.Ports, Peers: joinCIDRs(f.NodePorts.Peers)}
+		out.NodePorts = &NodePorts{Ports: f.NodePorts.Ports, Peers: rules.JoinCIDRs(f.NodePorts.Peers)}
 	}
 	return out
-}
-
-// joinCIDRs drops CIDRs that lie in others and puts two halves of one together,
-// until nothing changes. What is left keeps the text that it was written with.
-func joinCIDRs(list []rules.CIDR) []rules.CIDR {
-	sorted := slices.Clone(list)
-	slices.SortFunc(sorted, func(a, b rules.CIDR) int { return a.Prefix.Compare(b.Prefix) })
-	var out []rules.CIDR // sorted, disjoint
-	for _, c := range sorted {
-		if n := len(out); n > 0 && out[n-1].Prefix.Overlaps(c.Prefix) { // sorted: c lies within
-			continue
-		}
-		out = append(out, c)
-		for n := len(out); n > 1 && halves(out[n-2].Prefix, out[n-1].Prefix); n = len(out) {
-			whole := parent(out[n-2].Prefix)
-			out = append(out[:n-2], rules.CIDR{Prefix: whole, Text: whole.String()})
-		}
-	}
-	return out
-}
-
-func parent(p netip.Prefix) netip.Prefix {
-	return netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
-}
-
-// halves reports whether two disjoint prefixes make up a larger one.
-func halves(a, b netip.Prefix) bool {
-	return a.Bits() == b.Bits() && a.Bits() > 0 && parent(a) == parent(b)
 }

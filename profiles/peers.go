@@ -48,6 +48,8 @@ func (e *expander) resolve(d rules.Direction, s Symbol) target {
 		return plain(f.SecondaryVPC, "the VPC has no secondary CIDR")
 	case PeerAPIServer:
 		return plain(f.APIServer, "the API server has no address")
+	case PeerCallers:
+		return plain(f.Callers, "nobody has seen where the API server calls from")
 	case PeerAnyIPv4:
 		return plain([]rules.CIDR{rules.MustCIDR("0.0.0.0/0")}, "")
 	case PeerAnyIPv6:

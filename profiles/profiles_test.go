@@ -110,6 +110,7 @@ func dualStack(f *profiles.Facts) {
 func everything(f *profiles.Facts) {
 	f.Poseidon, f.BGP, f.Etcd, f.DHCP = true, true, true, true
 	f.WebhookPorts = []uint16{8443, 9443}
+	f.Hooks, f.Callers = []uint16{10250, 15017}, cidrs("192.168.0.11", "192.168.0.12")
 	f.NodePorts = &profiles.NodePorts{Peers: cidrs("0.0.0.0/0")}
 	f.HealthCheckPeers = cidrs("100.64.0.0/10")
 	f.AdminCIDRs = cidrs("203.0.113.0/24")

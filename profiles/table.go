@@ -99,12 +99,13 @@ const (
 	PeerAdmins       Symbol = "$ADMIN"    // administrators
 	PeerNTP          Symbol = "$NTP"      // time servers
 	PeerMetadata     Symbol = "$META"     // instance metadata
+	PeerCallers      Symbol = "$CALLERS"  // hosts of the API server, as seen
 )
 
 func symbols() []Symbol {
 	return []Symbol{
 		PeerClusterGroup, PeerPodCIDRs, PeerVSwitches, PeerVPC, PeerSecondaryVPC, PeerAPIServer, PeerExposures,
-		PeerAnyIPv4, PeerAnyIPv6, PeerNodes, PeerNodePorts, PeerHealthChecks, PeerAdmins, PeerNTP, PeerMetadata,
+		PeerAnyIPv4, PeerAnyIPv6, PeerNodes, PeerNodePorts, PeerHealthChecks, PeerAdmins, PeerNTP, PeerMetadata, PeerCallers,
 	}
 }
 
@@ -120,11 +121,12 @@ const (
 	PortsHealthChecks PortSymbol = "HealthCheckPorts"
 	PortsOverlay      PortSymbol = "OverlayPort"
 	PortsOverlayIPv6  PortSymbol = "OverlayPortIPv6" // WireGuard's second device
+	PortsHooks        PortSymbol = "HookPorts"
 )
 
 func portSymbols() []PortSymbol {
 	return []PortSymbol{
-		PortsWebhooks, PortsAPIServer, PortsExposures, PortsNodePorts, PortsHealthChecks, PortsOverlay, PortsOverlayIPv6,
+		PortsWebhooks, PortsAPIServer, PortsExposures, PortsNodePorts, PortsHealthChecks, PortsOverlay, PortsOverlayIPv6, PortsHooks,
 	}
 }
 

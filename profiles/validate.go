@@ -116,6 +116,7 @@ func (f *Facts) addressLists() []addressList {
 		{"admin CIDRs", f.AdminCIDRs},
 		{"NTP servers", f.NTPServers},
 		{"metadata", f.Metadata},
+		{"callers", f.Callers},
 	}
 	if f.NodePorts != nil {
 		lists = append(lists, addressList{"NodePort peers", f.NodePorts.Peers})
@@ -125,6 +126,9 @@ func (f *Facts) addressLists() []addressList {
 
 func (f *Facts) serviceErrors() error {
 	var p problems
+	if slices.Contains(f.Hooks, 0) {
+		p.addf("port 0 of what the API server calls: want one from 1 to 65535")
+	}
 	if slices.Contains(f.WebhookPorts, 0) {
 		p.addf("webhook port 0: want one from 1 to 65535")
 	}

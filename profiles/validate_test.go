@@ -29,10 +29,12 @@ func TestValidate(t *testing.T) {
 		},
 		"Joined": {
 			reason: "a reader sees all mistakes at once, and whose they are",
-			edit:   func(f *profiles.Facts) { f.Mode, f.NodeSubnets, f.WebhookPorts = "Weave", nil, []uint16{0} },
+			edit: func(f *profiles.Facts) {
+				f.Mode, f.NodeSubnets, f.WebhookPorts, f.Hooks = "Weave", nil, []uint16{0}, []uint16{0}
+			},
 			want: []string{
 				`the facts of cluster "shop" do not fit together`, `network mode "Weave": want one of Terway, Flannel`,
-				"no node subnets", "webhook port 0",
+				"no node subnets", "webhook port 0", "port 0 of what the API server calls",
 			},
 		},
 		"GroupType": {

@@ -17,7 +17,7 @@ import (
 func TestInstall(t *testing.T) {
 	all := servers(t)
 	want := []string{
-		v1alpha1.KindAddressSlice, v1alpha1.KindCluster, v1alpha1.KindFlowReport, v1alpha1.KindHost, v1alpha1.KindNodePool,
+		v1alpha1.KindAddressSlice, v1alpha1.KindCluster, v1alpha1.KindClusterNeeds, v1alpha1.KindFlowReport, v1alpha1.KindHost, v1alpha1.KindNodePool,
 		v1alpha1.KindPrefixList, v1alpha1.KindRollout, v1alpha1.KindRuleset, v1alpha1.KindSecurityGroup, v1alpha1.KindVPC,
 	}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(all))); diff != "" {

@@ -200,6 +200,9 @@ func TestRefusedComputed(t *testing.T) {
 	report := func(text string) string {
 		return "apiVersion: ringfence.dev/v1alpha1\nkind: FlowReport\nmetadata: {name: x}\nfrom: '2026-01-01T00:00:00Z'\n" + text
 	}
+	needs := func(text string) string {
+		return "apiVersion: ringfence.dev/v1alpha1\nkind: ClusterNeeds\nmetadata: {name: x}\n" + text
+	}
 	const (
 		some = "by: a/ingress/1, policy: Drop, priority: 1, protocol: "
 		to   = "to: '2026-01-01T00:10:00Z'\n"
@@ -226,6 +229,9 @@ func TestRefusedComputed(t *testing.T) {
 		"RolloutCriticalAlone":  {"they run the candidate", rollout("{securityGroupNames: [a], stableRulesetName: r, criticalHostNames: [cp]}"), "spec.criticalHostNames", "go with a candidate"},
 		"RolloutPoolTwice":      {"a set has each once", rollout("{securityGroupNames: [a], nodePools: [{name: p}, {name: p}], stableRulesetName: r}"), "spec.nodePools[1]", "Duplicate"},
 		"RolloutStep":           {"there are three", rollout("{securityGroupNames: [a], stableRulesetName: r}") + "status: {step: Half}\n", "status.step", "supported values"},
+		"NeedsClass":            {"there are three", needs("needs: [{from: {kind: Nodes}, to: {kind: Nodes}, protocol: TCP, ports: 1/1, class: High, wire: Host, why: w}]\n"), "needs[0].class", "supported values"},
+		"NeedsPorts":            {"as everywhere", needs("needs: [{from: {kind: Nodes}, to: {kind: Nodes}, protocol: TCP, ports: '1', class: Optional, wire: Host, why: w}]\n"), "needs[0].ports", "want FIRST/LAST"},
+		"NeedsParty":            {"addresses are addresses", needs("parties: [{kind: Nodes, cidrs: [node-1]}]\n"), "parties[0].cidrs[0]", "should match"},
 		"SliceOfNothing":        {"members of what?", slice("{members: []}"), "spec.securityGroupName", "Required"},
 		"SliceSpelling":         {"one address, one text", slice("{securityGroupName: a, members: [{address: '2001:DB8::1'}]}"), "spec.members[0].address", "canonical spelling"},
 		"SliceAddressTwice":     {"an address is one member", slice("{securityGroupName: a, members: [{address: 10.0.0.1}, {address: 10.0.0.1}]}"), "spec.members[1]", "Duplicate"},

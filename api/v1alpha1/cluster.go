@@ -58,6 +58,9 @@ type ClusterSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Exposures []Exposure `json:"exposures,omitempty"`
+	// Discovery says how the controllers read the running cluster. Nil means
+	// that they do not.
+	Discovery *Discovery `json:"discovery,omitempty"`
 	// SecurityGroup is the cluster's own group: an existing one, or what to make.
 	SecurityGroup ClusterSecurityGroup `json:"securityGroup,omitzero"`
 
@@ -175,6 +178,36 @@ type APIServer struct {
 	Port int32 `json:"port,omitempty"`
 }
 
+// A Discovery says how to read a running cluster, and what of it opens by itself.
+type Discovery struct {
+	// KubeconfigSecretName names a Secret of the namespace that holds, as its key
+	// "kubeconfig", who may read the cluster: with everything in the text itself,
+	// no file and no program. Empty means the API server that has this object,
+	// as the controllers.
+	KubeconfigSecretName Name `json:"kubeconfigSecretName,omitempty"`
+	// Open says what of the needs opens by itself in groups that are made;
+	// empty means Essential.
+	Open DiscoveryOpen `json:"open,omitempty"`
+	// CloseAfterSeconds is how long a need must be gone before its port closes,
+	// up to a week; nil means 600.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=604800
+	CloseAfterSeconds *int32 `json:"closeAfterSeconds,omitempty"`
+}
+
+// A DiscoveryOpen is what opens by itself: Essential, the ports of what the API
+// server calls and cannot do without, for the API server's hosts only; or
+// Nothing.
+//
+// +kubebuilder:validation:Enum=Essential;Nothing
+type DiscoveryOpen string
+
+// What may open by itself.
+const (
+	DiscoveryOpenEssential DiscoveryOpen = "Essential"
+	DiscoveryOpenNothing   DiscoveryOpen = "Nothing"
+)
+
 // An Exposure is a flow between the cluster and somebody outside. It has at
 // least one peer.
 //
@@ -269,9 +302,46 @@ type ClusterStatus struct {
 	// the spec names, or the one that was made. Empty until there is one.
 	// +kubebuilder:validation:MaxLength=253
 	SecurityGroupName string `json:"securityGroupName,omitempty"`
+	// Discovered is what was seen of the running cluster and is open because of
+	// it. Nil while the cluster is not read.
+	Discovered *Discovered `json:"discovered,omitempty"`
 	// Conditions are what is true of it, one a type.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// A Discovered is what of a running cluster takes part in its rules.
+type Discovered struct {
+	// Callers are the API server's hosts, where its calls come from.
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=32
+	Callers []Caller `json:"callers,omitempty"`
+	// Hooks are the ports of what the API server calls.
+	// +listType=map
+	// +listMapKey=port
+	// +kubebuilder:validation:MaxItems=64
+	Hooks []Hook `json:"hooks,omitempty"`
+}
+
+// A Caller is an address of the API server's hosts.
+type Caller struct {
+	Address Address `json:"address"`
+	// GoneSince is when it was first seen gone. Nil while it is there. It stops
+	// being one when that is long enough ago.
+	GoneSince *metav1.Time `json:"goneSince,omitempty"`
+}
+
+// A Hook is a port that is open because the API server calls it.
+type Hook struct {
+	Port Port `json:"port"`
+	// Because is the object because of which it is open, as KIND NAMESPACE/NAME
+	// /FIELD.
+	// +kubebuilder:validation:MaxLength=1024
+	Because string `json:"because"`
+	// GoneSince is when the need was first seen gone. Nil while it is there. The
+	// port closes when that is long enough ago.
+	GoneSince *metav1.Time `json:"goneSince,omitempty"`
 }

@@ -16,6 +16,10 @@ const (
 	// ConditionNeedsMet of a Cluster says that its groups let every flow
 	// through that the cluster needs.
 	ConditionNeedsMet = "NeedsMet"
+	// ConditionDiscovered of a Cluster that is to be read says that all of its
+	// objects that tell needs are read and followed. While it is False, what was
+	// read before counts, and nothing closes.
+	ConditionDiscovered = "Discovered"
 	// ConditionTight of a Cluster or SecurityGroup says that nothing more is
 	// let through than is needed or exposed.
 	ConditionTight = "Tight"
@@ -108,6 +112,18 @@ const (
 	ReasonExcess = "Excess"
 	// ReasonUnknown means that facts are missing to judge by.
 	ReasonUnknown = "Unknown"
+)
+
+// The reasons of Discovered.
+const (
+	// ReasonFollowing means that every kind is read and followed.
+	ReasonFollowing = "Following"
+	// ReasonUnreadable means that some kinds, or all, cannot be read. The message
+	// says which and why.
+	ReasonUnreadable = "Unreadable"
+	// ReasonNoKubeconfig means that the Secret is not there, or holds none that
+	// may be used.
+	ReasonNoKubeconfig = "NoKubeconfig"
 )
 
 // The reasons of WithinQuota, beside TooManyRules.

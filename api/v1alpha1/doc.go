@@ -41,6 +41,7 @@ const (
 	KindRollout       = "Rollout"
 	KindAddressSlice  = "AddressSlice"
 	KindFlowReport    = "FlowReport"
+	KindClusterNeeds  = "ClusterNeeds"
 )
 
 // What stands in the metadata of objects.

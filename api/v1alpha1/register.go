@@ -28,6 +28,7 @@ func addKinds(s *runtime.Scheme) error {
 		new(Rollout), new(RolloutList),
 		new(AddressSlice), new(AddressSliceList),
 		new(FlowReport), new(FlowReportList),
+		new(ClusterNeeds), new(ClusterNeedsList),
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -43,9 +43,11 @@ func TestWire(t *testing.T) {
 				`"podSubnets":["b"],"podCIDRs":["172.20.0.0/16"],"serviceCIDRs":["172.21.0.0/20"],"podSecurityGroupNames":["pods"]},` +
 				`"apiServer":{"addresses":["192.168.0.200"],"port":6443},"webhookPorts":[8443],` +
 				`"exposures":[{"direction":"Egress","protocol":"TCP","ports":"443/443","cidrs":["0.0.0.0/0"],"groupNames":["g"],"prefixListNames":["l"]}],` +
+				`"discovery":{"kubeconfigSecretName":"k","open":"Nothing","closeAfterSeconds":0},` +
 				`"securityGroup":{"type":"Advanced","profile":"LeastPrivilege"},"etcd":true,"nodePorts":{"ports":"30000/32767","cidrs":["0.0.0.0/0"]},` +
 				`"healthChecks":{"ports":"1/2","cidrs":["100.64.0.0/10"]},"adminCIDRs":["10.0.0.0/8"],"ntpServers":["10.0.0.1"],` +
-				`"metadataAddresses":["169.254.169.254"],"dhcp":true,"poseidon":true},"status":{"securityGroupName":"shop-nodes"}}`,
+				`"metadataAddresses":["169.254.169.254"],"dhcp":true,"poseidon":true},"status":{"securityGroupName":"shop-nodes",` +
+				`"discovered":{"callers":[{"address":"192.168.0.11","goneSince":"2026-01-01T00:09:00Z"}],"hooks":[{"port":9443,"because":"APIService a /spec/service","goneSince":"2026-01-01T00:09:00Z"}]}}}`,
 		},
 		"NodePool": {
 			"groups of its own", new(v1alpha1.NodePool),
@@ -79,6 +81,13 @@ func TestWire(t *testing.T) {
 				`"denied":[{"by":"web/ingress/1","direction":"Ingress","local":"10.0.0.1","remote":"10.0.0.2","protocol":6,"port":22,"packets":3,` +
 				`"lastTime":"2026-01-01T00:09:00Z","observed":true}],"hits":[{"by":"default","direction":"Egress","packets":3}],"omitted":2}`,
 		},
+		"ClusterNeeds": {
+			"what a running cluster needs", new(v1alpha1.ClusterNeeds),
+			`"counts":{"essential":1,"expected":0,"optional":2,"unknown":1},"network":{"mode":"Flannel","encapsulation":"VXLAN","encapsulationPort":8472},` +
+				`"needs":[{"from":{"kind":"APIServer"},"to":{"kind":"Hosts","name":"a/b"},"protocol":"TCP","ports":"8443/8443","class":"Essential",` +
+				`"wire":"Overlay","in":"VXLAN udp/8472","why":"w","logs":"l","because":["Service a/b /spec/ports/0"]}],` +
+				`"unknown":[{"about":"a","why":"w","tell":"t"}],"parties":[{"kind":"Hosts","name":"a/b","cidrs":["10.0.0.1/32"],"omitted":3}]}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dec := json.NewDecoder(bytes.NewReader([]byte(head + tc.text)))
@@ -107,6 +116,7 @@ func TestScheme(t *testing.T) {
 	for _, kind := range []string{
 		v1alpha1.KindVPC, v1alpha1.KindPrefixList, v1alpha1.KindSecurityGroup, v1alpha1.KindCluster, v1alpha1.KindNodePool,
 		v1alpha1.KindHost, v1alpha1.KindRuleset, v1alpha1.KindRollout, v1alpha1.KindAddressSlice, v1alpha1.KindFlowReport,
+		v1alpha1.KindClusterNeeds,
 	} {
 		for _, name := range []string{kind, kind + "List"} {
 			if !scheme.Recognizes(v1alpha1.GroupVersion.WithKind(name)) {

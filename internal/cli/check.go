@@ -19,6 +19,11 @@ least-privilege rows of Alibaba Cloud's tables for the type of group, plus what
 you declare (--expose, --webhook-ports, ...). What the chosen profile's own rows
 let through beyond that is reported with severity info.
 
+With the running cluster (--kubeconfig, or --needs with a dump of its objects) its own needs count too: the ports
+that its webhooks, kubelets, overlay and components really have. What the cluster
+breaks without is missing, told with the words that the API server will log; what a
+component breaks without is a finding.
+
 Exit code 1 means that needs are missing or findings are of severity --fail-on or
 higher.`
 
@@ -28,12 +33,19 @@ const checkExample = `  # what aliyun printed, one file each, in a directory
   # with the webhook port of Gatekeeper, which no export tells
   ringfence check -f export/ --webhook-ports 8443
 
+  # with the needs of the running cluster: read now, from a dump (see ringfence needs), or
+  # as the controllers of Ringfence have published them
+  ringfence check -f export/ --kubeconfig ~/.kube/config
+  ringfence check -f export/ --needs dump.yaml
+  ringfence check --kubeconfig ringfence/admin.kubeconfig
+
   # as a gate for a pull request
   terraform show -json plan.out | ringfence check -f - -o sarif`
 
 type checkCommand struct {
 	input
 	facts
+	running
 	output
 	streams Streams
 	profile string
@@ -54,6 +66,7 @@ func newCheck(s Streams) *cobra.Command {
 	cmd.input.register(c)
 	cmd.output.register(c)
 	cmd.facts.register(c)
+	cmd.running.register(c)
 	registerProfile(c, &cmd.profile)
 	c.Flags().StringVar(&cmd.failOn, "fail-on", "high", "exit 1 from this severity on: info, low, medium, high, or never (missing needs are high)")
 	_ = c.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions([]string{"info", "low", "medium", "high", "never"}, cobra.ShellCompDirectiveNoFileComp))
@@ -104,13 +117,21 @@ func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
 	if err != nil {
 		return nil, usageError(c, "%w", err)
 	}
-	inv, err := cmd.readFiles(c)
+	inv, err := cmd.find(c, &cmd.input)
 	if err != nil {
 		return nil, err
+	}
+	if cmd.seen = cmd.asked(); cmd.server != nil && len(inv.Groups) == 0 {
+		return nil, usageError(c, "%s has no groups of Ringfence: name those that its cluster uses with -f (manifests, what aliyun prints, or a Terraform plan)", cmd.server.URL)
 	}
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, err
 	}
+	live, err := cmd.reports(c, inv, cmd.only, cmd.streams.In)
+	if err != nil {
+		return nil, err
+	}
+	inv = judge.Observe(inv, live)
 	tables, err := profiles.Load()
 	if err != nil {
 		return nil, err
@@ -118,7 +139,7 @@ func (cmd *checkCommand) judge(c *cobra.Command) (*judge.Report, error) {
 	if inv, err = judge.Complete(inv, tables); err != nil {
 		return nil, err
 	}
-	report, err := judge.Check(inv, tables, judge.Options{Profile: scope, Exempt: exemptChoice(c, cmd.exempt), Cluster: cmd.only})
+	report, err := judge.Check(inv, tables, judge.Options{Profile: scope, Exempt: exemptChoice(c, cmd.exempt), Cluster: cmd.only, Live: live})
 	if err == nil && report.Groups == 0 && len(report.Findings) == 0 {
 		return nil, usageError(c, "nothing to check: no cluster of the files (%s) uses a group", clusterNames(inv))
 	}

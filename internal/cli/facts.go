@@ -27,6 +27,8 @@ type facts struct {
 	nodePortsFrom, healthChecksFrom        []string
 	poseidon, bgp, etcd, dhcp              bool
 
+	// seen is set if a running cluster tells what no file does.
+	seen bool
 	// only is the ID of the cluster that the flag means; empty for all.
 	only string
 }
@@ -171,8 +173,8 @@ func parseGroupType(s string) (rules.GroupType, error) {
 
 // imagine adds a cluster that only flags describe, for exports without one.
 func (f *facts) imagine(c *cobra.Command, inv *convert.Inventory) error {
-	if f.mode == "" {
-		return usageError(c, "no file describes a cluster, so nothing says what the groups must let through: add the output of CS DescribeClusterDetail or a Cluster manifest, or describe it with --network-mode, --node-subnets and so on")
+	if f.mode == "" && !f.seen {
+		return usageError(c, "no file describes a cluster, so nothing says what the groups must let through: add the output of CS DescribeClusterDetail or a Cluster manifest, the objects of the running cluster with --needs, or describe it with --network-mode, --node-subnets and so on")
 	}
 	group := f.group
 	if group == "" {
@@ -184,6 +186,9 @@ func (f *facts) imagine(c *cobra.Command, inv *convert.Inventory) error {
 		}
 	}
 	cluster := convert.Cluster{ID: "cluster", Title: "cluster", Group: group, Origin: convert.Cloud, Unknown: []convert.Fact{convert.FactMode, convert.FactNodeSubnets, convert.FactAPIServer, convert.FactVPC}}
+	if f.seen {
+		cluster.Unknown = append(cluster.Unknown, convert.FactPodCIDRs)
+	}
 	if g, ok := inv.Group(group); ok {
 		cluster.VPC, cluster.Origin = g.VPC, g.Origin
 		fromVPC(&cluster, inv)

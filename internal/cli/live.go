@@ -20,9 +20,14 @@ import (
 type live struct{ options kubeapi.Options }
 
 func (l *live) register(c *cobra.Command) {
+	l.registerServer(c)
+	c.Flags().StringVarP(&l.options.Namespace, "namespace", "n", "", "namespace (default: that of the kubeconfig)")
+}
+
+// registerServer is register for what is in no namespace, or in all.
+func (l *live) registerServer(c *cobra.Command) {
 	c.Flags().StringVar(&l.options.Kubeconfig, "kubeconfig", "", "file that says where the API server is and who you are (default: $KUBECONFIG, then ~/.kube/config)")
 	c.Flags().StringVar(&l.options.Context, "context", "", "context of the kubeconfig to use")
-	c.Flags().StringVarP(&l.options.Namespace, "namespace", "n", "", "namespace (default: that of the kubeconfig)")
 	_ = c.MarkFlagFilename("kubeconfig")
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -10,13 +12,15 @@ import (
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/discover"
+	source "ringfence.dev/ringfence/internal/discover/live"
 	"ringfence.dev/ringfence/rules"
 )
 
-const needsHelp = `Needs reads the objects of a Kubernetes cluster (what kubectl get -o yaml or -o json
-prints, or manifests) and lists who must reach whom, on which port, because of which
-object: webhooks, kubelets, the API server, DNS, the network of pods, Services, and
-the components that it knows.
+const needsHelp = `Needs reads the objects of a Kubernetes cluster and lists who must reach whom, on
+which port, because of which object: webhooks, kubelets, the API server, DNS, the
+network of pods, Services, and the components that it knows. It asks the API server
+of your kubeconfig, in all namespaces, or with -f reads files: what kubectl get
+-o yaml or -o json prints, or manifests. --rbac prints the role that it takes.
 
 It makes a difference between what nothing needs and what the objects do not tell:
 the latter is listed as unknown, with what would tell. A field that makes no sense is
@@ -25,27 +29,37 @@ a finding, and what hangs on it is unknown.
 WIRE says what a host's firewall sees: host (addresses of hosts), routed-pod (pods'
 own addresses), in OVERLAY (nothing but the overlay, which is a need of its own).
 
+With --watch it goes on, and tells what comes, goes and changes, and why, until you
+press Ctrl-C; with -o json a JSON object a line. -o nft writes an nftables script
+that accepts the needs on a host's uplink and counts the rest, for hosts without an
+agent.
+
 Exit codes: 0 the needs were derived, 2 there is no answer.`
 
 type needsCommand struct {
 	output
-	streams Streams
-	paths   []string
+	streams     Streams
+	paths       []string
+	live        live
+	watch, rbac bool
 }
 
 func newNeeds(s Streams) *cobra.Command {
-	cmd := &needsCommand{output: newOutput("table", "json", "yaml", "csv"), streams: s}
+	cmd := &needsCommand{output: newOutput("table", "json", "yaml", "csv", "nft"), streams: s}
 	c := &cobra.Command{
-		Use:   "needs -f FILE...",
+		Use:   "needs [-f FILE...]",
 		Short: "List which flows a cluster cannot do without, and because of which objects",
 		Long:  needsHelp,
-		Example: "  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,crd,apiservices,\\\n" +
+		Example: "  ringfence needs --kubeconfig ~/.kube/config --watch\n  kubectl get -A -o yaml nodes,svc,endpointslices,pods,ds,deploy,rs,sts,cm,crd,apiservices,\\\n" +
 			"    validatingwebhookconfigurations,mutatingwebhookconfigurations > dump.yaml\n  ringfence needs -f dump.yaml",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return cmd.run(c) },
 	}
 	c.Flags().StringArrayVarP(&cmd.paths, "file", "f", nil, "file or directory of cluster objects, - for standard input; may be repeated")
 	_ = c.MarkFlagFilename("file", "json", "yaml", "yml")
+	c.Flags().BoolVarP(&cmd.watch, "watch", "w", false, "go on and tell what changes, until Ctrl-C")
+	c.Flags().BoolVar(&cmd.rbac, "rbac", false, "print the ClusterRole that may read what is read here, and ask nobody")
+	cmd.live.registerServer(c)
 	cmd.register(c)
 	return c
 }
@@ -54,24 +68,48 @@ func (cmd *needsCommand) run(c *cobra.Command) error {
 	if err := cmd.checkFormat(c); err != nil {
 		return err
 	}
-	if len(cmd.paths) == 0 {
-		return usageError(c, "nothing to read: name files or directories of cluster objects with -f")
-	}
-	list, err := readFiles(cmd.paths, cmd.streams.In)
-	if err != nil {
+	switch {
+	case cmd.rbac:
+		_, err := io.WriteString(cmd.streams.Out, source.Role())
 		return err
+	case len(cmd.paths) > 0 && (cmd.watch || cmd.live.asked()):
+		return usageError(c, "-f names files, and --kubeconfig, --context and --watch an API server: want one of them")
+	case cmd.watch && cmd.format != "table" && cmd.format != "json":
+		return usageError(c, "-o %s with --watch: want table or json", cmd.format)
+	case cmd.watch:
+		return cmd.follow(c.Context())
 	}
-	report, err := deriveNeeds(list)
+	report, err := cmd.read(c.Context())
 	if err != nil {
 		return err
 	}
 	if done, err := cmd.structured(cmd.streams.Out, needsOf(report)); done {
 		return err
 	}
-	if cmd.format == "csv" {
+	switch cmd.format {
+	case "csv":
 		return cmd.csv(report)
+	case "nft":
+		return writeNft(cmd.streams.Out, report)
 	}
 	return cmd.tell(report)
+}
+
+// read reads the files, or the cluster.
+func (cmd *needsCommand) read(ctx context.Context) (*discover.Report, error) {
+	if len(cmd.paths) > 0 {
+		list, err := readFiles(cmd.paths, cmd.streams.In)
+		if err != nil {
+			return nil, err
+		}
+		return deriveNeeds(list)
+	}
+	server, from, err := cmd.open()
+	if err != nil {
+		return nil, err
+	}
+	report, err := from.Read(ctx)
+	return report, server.Explain(err)
 }
 
 func deriveNeeds(list []convert.File) (*discover.Report, error) {
@@ -106,6 +144,7 @@ type jsonNeed struct {
 	// In is the overlay that carries the need, which makes no rule then.
 	In          string         `json:"in,omitempty"`
 	Why         string         `json:"why"`
+	Logs        string         `json:"logs,omitempty"`
 	Because     []jsonEvidence `json:"because"`
 	MoreBecause int            `json:"moreBecause,omitzero"`
 }
@@ -138,27 +177,37 @@ type jsonPartyPlaces struct {
 func needsOf(r *discover.Report) jsonNeeds {
 	out := jsonNeeds{Needs: []jsonNeed{}, Unknown: []jsonUnknown{}, Findings: []jsonBadField{}, Parties: []jsonPartyPlaces{}}
 	for i := range r.Needs {
-		n := &r.Needs[i]
-		out.Needs = append(out.Needs, jsonNeed{
-			n.From.String(), n.To.String(), n.Protocol.String(), n.Ports.String(), n.Class.String(), n.Wire.String(), n.In, n.Why,
-			evidenceOf(&n.Because), n.Because.More,
-		})
+		out.Needs = append(out.Needs, needOf(&r.Needs[i]))
 	}
 	for i := range r.Unknown {
-		u := &r.Unknown[i]
-		out.Unknown = append(out.Unknown, jsonUnknown{u.About, u.Why, u.Tell, evidenceOf(&u.Because), u.Because.More})
+		out.Unknown = append(out.Unknown, unknownOf(&r.Unknown[i]))
 	}
 	for _, f := range r.Findings {
 		out.Findings = append(out.Findings, jsonBadField{f.Object.String(), f.Place, f.Why})
 	}
-	for _, l := range r.Parties {
-		places := jsonPartyPlaces{Party: l.Party.String()}
-		for _, p := range l.Prefixes {
-			places.CIDRs = append(places.CIDRs, p.String())
-		}
-		out.Parties = append(out.Parties, places)
+	for i := range r.Parties {
+		out.Parties = append(out.Parties, placesOf(&r.Parties[i]))
 	}
 	return out
+}
+
+func needOf(n *discover.Need) jsonNeed {
+	return jsonNeed{
+		n.From.String(), n.To.String(), n.Protocol.String(), n.Ports.String(), n.Class.String(), n.Wire.String(), n.In, n.Why, n.Logs,
+		evidenceOf(&n.Because), n.Because.More,
+	}
+}
+
+func unknownOf(u *discover.Unknown) jsonUnknown {
+	return jsonUnknown{u.About, u.Why, u.Tell, evidenceOf(&u.Because), u.Because.More}
+}
+
+func placesOf(l *discover.Located) jsonPartyPlaces {
+	places := jsonPartyPlaces{Party: l.Party.String()}
+	for _, p := range l.Prefixes {
+		places.CIDRs = append(places.CIDRs, p.String())
+	}
+	return places
 }
 
 func evidenceOf(b *discover.Because) []jsonEvidence {

@@ -86,9 +86,6 @@ func TestNeedsInput(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q: want 2 and %q", c.name, r.code, r.err, c.want)
 		}
 	}
-	if r := run(t, "", "needs"); r.code != 2 || !strings.Contains(r.err, "-f") {
-		t.Errorf("without files: exit code %d, %q: want 2 and a hint at -f", r.code, r.err)
-	}
 	r := run(t, "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: -1}]}\n", "needs", "-f", "-")
 	if r.code != 0 || !strings.Contains(r.out, "port -1: want 1 to 65535") {
 		t.Errorf("a finding: exit code %d: want 0 and the finding: %s", r.code, r.out)

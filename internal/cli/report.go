@@ -36,6 +36,7 @@ type jsonItem struct {
 	Peer      string      `json:"peer"`
 	Component string      `json:"component,omitempty"`
 	Why       string      `json:"why"`
+	Logs      string      `json:"logs,omitempty"`
 	Source    string      `json:"source"`
 	Example   *jsonPacket `json:"example,omitempty"`
 	Fix       []string    `json:"fix"`
@@ -61,7 +62,7 @@ func itemsOf(list []judge.Item) []jsonItem {
 		out = append(out, jsonItem{
 			ID: it.ID, Severity: it.Severity.String(), Cluster: it.Cluster, Group: it.Group, Worn: it.Worn, Who: it.Who,
 			Direction: it.Direction.String(), Protocol: it.Protocol, Ports: it.Ports, Peer: it.Peer,
-			Component: it.Component, Why: it.Why, Source: it.Source, Example: packetOf(it.Example), Fix: fixesOf(it),
+			Component: it.Component, Why: it.Why, Logs: it.Logs, Source: it.Source, Example: packetOf(it.Example), Fix: fixesOf(it),
 		})
 	}
 	return out
@@ -116,7 +117,9 @@ func summary(p *printer, r *judge.Report) string {
 
 // unknown reports whether needs went unchecked for want of facts.
 func unknown(r *judge.Report) bool {
-	return slices.ContainsFunc(r.Findings, func(it judge.Item) bool { return it.ID == "unknown-fact" && it.Severity > rules.Info })
+	return slices.ContainsFunc(r.Findings, func(it judge.Item) bool {
+		return it.ID == "unknown-fact" && it.Severity > rules.Info || it.ID == "unknown-need"
+	})
 }
 
 func count(n int, singular, plural string) string {
@@ -170,6 +173,9 @@ func writeNeed(p *printer, same []judge.Item) {
 	labelled(p, "why", it.Why)
 	if it.Example != nil {
 		labelled(p, "packet", packetText(it.Example))
+	}
+	if it.Logs != "" {
+		labelled(p, "logs", it.Logs)
 	}
 	labelled(p, "source", it.Source)
 	var edits []rules.Edit
@@ -254,6 +260,9 @@ func writeList(p *printer, title string, list []judge.Item) {
 func writeDetails(p *printer, it *judge.Item) {
 	if it.Example != nil {
 		labelled(p, "packet", packetText(it.Example))
+	}
+	if it.Logs != "" {
+		labelled(p, "logs", it.Logs)
 	}
 	if it.Source != "" {
 		labelled(p, "where", it.Source)

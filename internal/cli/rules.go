@@ -9,6 +9,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/convert"
 	"ringfence.dev/ringfence/internal/judge"
+	"ringfence.dev/ringfence/internal/kubeapi"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -18,16 +19,25 @@ of the tables that it comes from.
 
 -o aliyun prints commands, -o terraform resources, -o yaml a SecurityGroup object,
 -o json a list of rules. Of a cluster whose group has no id yet, commands name
-$SECURITY_GROUP_ID.`
+$SECURITY_GROUP_ID.
+
+With --from-needs the rules are no profile's: they are the tightest legal group for
+what a running cluster needs, addresses put together only where the number of rules
+asks for it. That it lets every need through, and nothing else, is proved and said on
+standard error. Exit code 1 means that essential needs are left which no rule can
+stand for, such as those of a host that is only known by name.`
 
 const rulesExample = `  ringfence rules -f cluster.yaml --profile least-privilege
   ringfence rules -f export/ --group-type advanced --profile recommended -o aliyun
+  ringfence rules --from-needs --needs dump.yaml --group-type advanced --max-rules 200
   ringfence rules --network-mode Terway --node-subnets 192.168.0.0/19 --pod-subnets 192.168.32.0/19 \
     --api-server 192.168.0.200 --group-type advanced --profile least-privilege -o terraform`
 
 type rulesCommand struct {
 	input
 	facts
+	running
+	tight
 	output
 	streams Streams
 	profile string
@@ -48,6 +58,8 @@ func newRules(s Streams) *cobra.Command {
 	cmd.input.register(c)
 	cmd.output.register(c)
 	cmd.facts.register(c)
+	cmd.running.register(c)
+	cmd.tight.register(c)
 	registerProfile(c, &cmd.profile)
 	c.Flags().BoolVar(&cmd.skipped, "skipped", false, "in the table, say also which rows gave no rule, and why")
 	return c
@@ -56,6 +68,12 @@ func newRules(s Streams) *cobra.Command {
 func (cmd *rulesCommand) run(c *cobra.Command) error {
 	if err := cmd.checkFormat(c); err != nil {
 		return err
+	}
+	if cmd.fromNeeds {
+		return cmd.runTight(c)
+	}
+	if len(cmd.running.paths) > 0 || cmd.options != (kubeapi.Options{}) {
+		return usageError(c, "--needs goes with --from-needs: a profile's rows come from facts")
 	}
 	cluster, inv, err := cmd.oneCluster(c)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -24,6 +25,7 @@ import (
 	"ringfence.dev/ringfence/internal/controller/addresses"
 	"ringfence.dev/ringfence/internal/controller/advice"
 	"ringfence.dev/ringfence/internal/controller/cluster"
+	"ringfence.dev/ringfence/internal/controller/discovery"
 	"ringfence.dev/ringfence/internal/controller/group"
 	"ringfence.dev/ringfence/internal/controller/join"
 	"ringfence.dev/ringfence/internal/controller/ruleset"
@@ -45,6 +47,7 @@ func jobs() []job {
 		{"join", join.Add},
 		{"addresses", addresses.Add},
 		{"ruleset", ruleset.Add},
+		{"discovery", discovery.Add},
 	}
 }
 
@@ -59,7 +62,7 @@ func discover(ctx context.Context, mapper meta.RESTMapper) error {
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		for _, kind := range []string{
 			v1alpha1.KindVPC, v1alpha1.KindPrefixList, v1alpha1.KindSecurityGroup, v1alpha1.KindCluster,
-			v1alpha1.KindNodePool, v1alpha1.KindHost, v1alpha1.KindAddressSlice, v1alpha1.KindRuleset, v1alpha1.KindRollout,
+			v1alpha1.KindNodePool, v1alpha1.KindHost, v1alpha1.KindAddressSlice, v1alpha1.KindRuleset, v1alpha1.KindRollout, v1alpha1.KindClusterNeeds,
 		} {
 			if _, last = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.Version); last != nil {
 				return false, nil //nolint:nilerr // asked again
@@ -82,6 +85,9 @@ func Run(ctx context.Context, config *rest.Config, log logr.Logger) error {
 		return fmt.Errorf("cannot name the kinds: %w", err)
 	}
 	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		return fmt.Errorf("cannot name the kinds: %w", err)
+	}
+	if err := corev1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("cannot name the kinds: %w", err)
 	}
 	// The server meters requests by itself; a second meter here would make a

@@ -16,6 +16,13 @@ type Foreign struct {
 	d document
 }
 
+// NewForeign returns an object that an API server has told of, by its JSON text,
+// which is not looked at before Decode. What an item of a list leaves out is in
+// apiVersion and kind. Its places are JSON pointers within the object.
+func NewForeign(apiVersion, kind string, text []byte) *Foreign {
+	return &Foreign{APIVersion: apiVersion, Kind: kind, d: document{base: &Place{}, json: text}}
+}
+
 // Decode fills out, a pointer to a struct. Unknown fields are ignored. An error
 // is an [*InputError] at the field that is of another kind than expected.
 func (f *Foreign) Decode(out any) error { return f.d.decode(out) }

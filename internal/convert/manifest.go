@@ -123,7 +123,7 @@ func (b *builder) object(d *document, kind string) error {
 		return readManifest(b, d, (*reader).nodePool)
 	case v1alpha1.KindHost:
 		return readManifest(b, d, (*reader).host)
-	case v1alpha1.KindRuleset, v1alpha1.KindRollout, v1alpha1.KindAddressSlice, v1alpha1.KindFlowReport:
+	case v1alpha1.KindRuleset, v1alpha1.KindRollout, v1alpha1.KindAddressSlice, v1alpha1.KindFlowReport, v1alpha1.KindClusterNeeds:
 		return nil // computed from the others
 	}
 	return d.bad("/kind", "unknown kind %q: want VPC, PrefixList, SecurityGroup, Cluster, NodePool or Host", kind)

@@ -18,6 +18,7 @@ func (r *reader) cluster(o *v1alpha1.Cluster) {
 	r.network(&c, &o.Spec.Network)
 	r.clusterGroup(&c, o)
 	r.facts(&c.Facts, &o.Spec)
+	r.discovered(&c.Facts, o.Status.Discovered)
 	for i := range o.Spec.Exposures {
 		c.Facts.Exposures = append(c.Facts.Exposures, r.exposure(fmt.Sprintf("/spec/exposures/%d", i), &o.Spec.Exposures[i]))
 	}
@@ -132,6 +133,19 @@ func (r *reader) facts(f *profiles.Facts, in *v1alpha1.ClusterSpec) {
 		if f.HealthCheckPorts.IsZero() {
 			r.badf("/spec/healthChecks/ports", "no ports: want FIRST/LAST, the ports that are probed")
 		}
+	}
+}
+
+// discovered reads what the controllers saw of the running cluster.
+func (r *reader) discovered(f *profiles.Facts, in *v1alpha1.Discovered) {
+	if in == nil {
+		return
+	}
+	for i := range in.Callers {
+		f.Callers = append(f.Callers, r.cidr(fmt.Sprintf("/status/discovered/callers/%d/address", i), in.Callers[i].Address))
+	}
+	for i := range in.Hooks {
+		f.Hooks = append(f.Hooks, r.port(fmt.Sprintf("/status/discovered/hooks/%d/port", i), in.Hooks[i].Port, 1))
 	}
 }
 

@@ -24,6 +24,7 @@ type Object struct{ Kind, Name string }
 func (o Object) String() string { return o.Kind + " " + o.Name }
 
 // String returns FILE:LINE: PATH or KIND NAME: PATH, leaving out what is unknown.
+// It is empty for a whole object without any of them.
 func (p Place) String() string {
 	s := p.File
 	if p.Object != (Object{}) {
@@ -32,10 +33,13 @@ func (p Place) String() string {
 	if p.Line > 0 {
 		s += ":" + strconv.Itoa(p.Line)
 	}
-	if p.Path != "" {
-		s += ": " + shortened(p.Path)
+	switch {
+	case p.Path == "":
+		return s
+	case s == "":
+		return shortened(p.Path)
 	}
-	return s
+	return s + ": " + shortened(p.Path)
 }
 
 // A site is a Place in few bytes. A file may hold tens of thousands of hosts,

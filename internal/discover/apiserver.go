@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
@@ -27,7 +28,31 @@ func (r *reader) configMap() {
 		return
 	}
 	maps.DeleteFunc(o.Data, func(_, v string) bool { return len(v) > maxSetting })
-	put(&r.cluster.configMaps, r.id(), &configMap{r.object, o.Data})
+	r.keep(&configMap{r.object, o.Data})
+}
+
+// configMap returns a ConfigMap by its name; nil if there is none.
+func (d *derivation) configMap(namespace, of string) *configMap {
+	d.asks(anObject, "ConfigMap", namespace, of)
+	return d.cluster.configMaps[name{namespace, of}]
+}
+
+// configOf returns the ConfigMap with a key that a pod mounts; or else the first
+// one beside it. It is nil if there is none.
+func (d *derivation) configOf(p *podLike, key string) *configMap {
+	for _, of := range p.configMaps {
+		if m := d.configMap(p.Namespace, of); m != nil && m.data[key] != "" {
+			return m
+		}
+	}
+	d.asks(allOfKind, "ConfigMap")
+	var first *configMap
+	for _, m := range d.cluster.configMaps {
+		if m.data[key] != "" && m.Namespace == p.Namespace && (first == nil || m.Name < first.Name) {
+			first = m
+		}
+	}
+	return first
 }
 
 // maxSetting is the longest text of a ConfigMap that is kept, in bytes: what is
@@ -37,41 +62,34 @@ const maxSetting = 32 << 10
 // kubernetesService is the Service of the API server itself.
 func kubernetesService() name { return name{"default", "kubernetes"} }
 
-// deriveNodes finds what nodes are asked for, and where they are.
-func (d *derivation) deriveNodes() {
-	ports := map[uint16][]*node{}
-	for _, n := range d.cluster.nodes {
-		d.located(Party{Kind: Nodes}, n.internal...)
-		d.ranged(Party{Kind: AllPods}, n.podCIDRs...)
-		for _, a := range append(n.internal, n.external...) {
-			d.hosts[a] = true
-		}
-		if n.controlPlane {
-			d.located(Party{Kind: ControlPlane}, n.internal...)
-			for _, a := range n.internal {
-				d.controlPlane[a] = true
-			}
-		}
-		if n.kubelet == 0 {
-			d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
-			continue
-		}
-		ports[n.kubelet] = append(ports[n.kubelet], n)
+// derive adds where a node is, and what it is asked for.
+func (n *node) derive(d *derivation) {
+	nodes := Party{Kind: Nodes}
+	d.located(nodes, n.internal...)
+	d.ranged(Party{Kind: AllPods}, n.podCIDRs...)
+	if n.controlPlane {
+		d.located(Party{Kind: ControlPlane}, n.internal...)
 	}
+	at := n.at("/status/daemonEndpoints/kubeletEndpoint/Port")
+	if n.kubelet == 0 {
+		d.dontKnow(&Unknown{About: "the kubelet's port of some nodes", Why: "their status names none", Tell: "a kubelet that has joined writes status.daemonEndpoints"}, at)
+		return
+	}
+	to := d.kubelets(n.kubelet)
+	if to != nodes {
+		d.located(to, n.internal...)
+	}
+	d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(n.kubelet), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"}, at)
+}
+
+// deriveMissing tells of what is not there, or not read, as a whole.
+func (d *derivation) deriveMissing() {
 	if len(d.cluster.nodes) == 0 {
-		d.dontKnow(&Unknown{About: "the nodes", Why: "there is no Node among the objects", Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
+		d.dontKnow(&Unknown{About: "the nodes", Why: d.orUnread("there is no Node among the objects", "Node"), Tell: "kubectl get nodes -o yaml: addresses, kubelet port, roles, pod CIDRs"})
 	}
-	for port, list := range ports {
-		to := Party{Kind: Nodes}
-		if len(ports) > 1 {
-			to.Name = fmt.Sprintf("kubelet port %d", port)
-		}
-		for _, n := range list {
-			d.located(to, n.internal...)
-			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "logs, exec, port-forward and metrics of pods fail"},
-				n.at("/status/daemonEndpoints/kubeletEndpoint/Port"))
-		}
-	}
+	d.dnsMissing()
+	d.allUnread()
+	d.part.findings = slices.Collect(maps.Keys(d.cluster.nameless))
 }
 
 // toAPIServer adds the need of all nodes for the API server.
@@ -83,7 +101,7 @@ func (d *derivation) toAPIServer(to Party, port uint16, because Evidence) {
 func (d *derivation) deriveAPIServer() {
 	party := Party{Kind: APIServer}
 	known := false
-	for _, s := range d.cluster.slicesOf(kubernetesService()) {
+	for _, s := range d.slicesOf(kubernetesService()) {
 		for _, e := range s.endpoints {
 			d.located(party, e.address)
 		}
@@ -95,39 +113,39 @@ func (d *derivation) deriveAPIServer() {
 		}
 	}
 	known = d.kubeadm() || known
-	known = d.isCommand("kube-apiserver") || known
+	for _, f := range d.running("kube-apiserver") {
+		known = known || f.pod.isPod
+		d.hostsOf(party, f.pod)
+	}
 	if !known {
 		d.dontKnow(&Unknown{
-			About: "where the API server listens", Why: "none of the objects tells",
+			About: "where the API server listens", Why: d.orUnread("none of the objects tells", "EndpointSlice", "Endpoints"),
 			Tell: "the EndpointSlice of Service default/kubernetes, ConfigMap kube-system/kubeadm-config, or the pods of kube-apiserver",
 		})
 	}
 }
 
-func (d *derivation) isCommand(program string) bool {
-	for _, p := range d.cluster.pods {
-		for i := range p.containers {
-			if p.containers[i].program() == program {
-				return true
+// findAPIServer reports whether the API server is known to be on nodes.
+func (d *derivation) findAPIServer() bool {
+	found := false
+	for i := range d.apiServerPart.places {
+		l := &d.apiServerPart.places[i]
+		if l.Party.Kind != APIServer {
+			continue
+		}
+		for _, p := range l.Prefixes {
+			if d.cluster.hosts[p.Addr()] == 0 {
+				return false
 			}
+			found = true
 		}
 	}
-	return false
-}
-
-// apiServerIsNode reports whether the API server is known to be on nodes.
-func (d *derivation) apiServerIsNode() bool {
-	for p := range d.parties[Party{Kind: APIServer}] {
-		if !d.hosts[p.Addr()] {
-			return false
-		}
-	}
-	return len(d.parties[Party{Kind: APIServer}]) > 0 || len(d.controlPlane) > 0
+	return found || d.cluster.controlPlane > 0 && d.cluster.unreadKind("EndpointSlice", "Endpoints") == ""
 }
 
 // kubeadm reads what kubeadm keeps of its configuration; false without any.
 func (d *derivation) kubeadm() bool {
-	m := d.cluster.configMaps[name{"kube-system", "kubeadm-config"}]
+	m := d.configMap("kube-system", "kubeadm-config")
 	if m == nil {
 		return false
 	}
@@ -180,6 +198,14 @@ func endpointOf(text string) (host string, port uint16, err error) {
 // senselessf is a finding in what stands inside a field: the object is unread.
 func (d *derivation) senselessf(o *object, field, format string, args ...any) {
 	why := fmt.Sprintf(format, args...)
-	d.findings = append(d.findings, Finding{o.Ref, o.place + ": " + field, why})
+	d.part.findings = append(d.part.findings, Finding{o.Ref, within(o.place, field), why})
 	d.dontKnow(&Unknown{About: o.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, o.at("%s", field))
+}
+
+// within is the place of a field of an object that was read at a place.
+func within(place, field string) string {
+	if place == "" {
+		return field
+	}
+	return place + ": " + field
 }

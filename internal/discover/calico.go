@@ -2,6 +2,7 @@ package discover
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,12 +17,14 @@ type ipPool struct {
 
 	cidr        netip.Prefix
 	ipip, vxlan string // Always, CrossSubnet, Never or nothing
+	nat         bool   // packets to outside of all pools are masqueraded
 }
 
 type felixConfiguration struct {
 	object
 
 	vxlanPort                      uint16
+	natSparesHosts                 bool
 	wireguard, wireguardV6         bool
 	wireguardPort, wireguardPortV6 uint16
 }
@@ -39,23 +42,6 @@ type bgpPeer struct {
 	peer netip.AddrPort
 }
 
-func calicoReaders(group, kind string) func(*reader) {
-	if group != "crd.projectcalico.org" && group != "projectcalico.org" {
-		return nil
-	}
-	switch kind {
-	case "IPPool":
-		return (*reader).ipPool
-	case "FelixConfiguration":
-		return (*reader).felix
-	case "BGPConfiguration":
-		return (*reader).bgpConfiguration
-	case "BGPPeer":
-		return (*reader).bgpPeer
-	}
-	return nil
-}
-
 func (r *reader) ipPool() {
 	var o struct {
 		Spec struct {
@@ -63,19 +49,20 @@ func (r *reader) ipPool() {
 			IPIPMode  string `json:"ipipMode"`
 			VXLANMode string `json:"vxlanMode"`
 			Disabled  bool   `json:"disabled"`
+			NAT       bool   `json:"natOutgoing"`
 		} `json:"spec"`
 	}
 	if !r.decode(&o) {
 		return
 	}
-	p := &ipPool{r.object, r.prefix("/spec/cidr", o.Spec.CIDR), o.Spec.IPIPMode, o.Spec.VXLANMode}
+	p := &ipPool{r.object, r.prefix("/spec/cidr", o.Spec.CIDR), o.Spec.IPIPMode, o.Spec.VXLANMode, o.Spec.NAT}
 	for field, mode := range map[string]string{"/spec/ipipMode": p.ipip, "/spec/vxlanMode": p.vxlan} {
 		if !poolMode(mode) {
 			r.wrongf(field, "%q: want Always, CrossSubnet or Never", mode)
 		}
 	}
 	if !r.bad && !o.Spec.Disabled {
-		r.cluster.pools = append(r.cluster.pools, p)
+		r.keep(p)
 	}
 }
 
@@ -90,11 +77,12 @@ const crossSubnet = "CrossSubnet"
 func (r *reader) felix() {
 	var o struct {
 		Spec struct {
-			VXLANPort                int64 `json:"vxlanPort"`
-			WireguardEnabled         bool  `json:"wireguardEnabled"`
-			WireguardEnabledV6       bool  `json:"wireguardEnabledV6"`
-			WireguardListeningPort   int64 `json:"wireguardListeningPort"`
-			WireguardListeningPortV6 int64 `json:"wireguardListeningPortV6"`
+			VXLANPort                int64  `json:"vxlanPort"`
+			NATExclusions            string `json:"natOutgoingExclusions"`
+			WireguardEnabled         bool   `json:"wireguardEnabled"`
+			WireguardEnabledV6       bool   `json:"wireguardEnabledV6"`
+			WireguardListeningPort   int64  `json:"wireguardListeningPort"`
+			WireguardListeningPortV6 int64  `json:"wireguardListeningPortV6"`
 		} `json:"spec"`
 	}
 	if r.Name != "default" || !r.decode(&o) { // the others are for single nodes
@@ -102,11 +90,11 @@ func (r *reader) felix() {
 	}
 	s := &o.Spec
 	f := &felixConfiguration{
-		object: r.object, vxlanPort: r.port("/spec/vxlanPort", s.VXLANPort), wireguard: s.WireguardEnabled, wireguardV6: s.WireguardEnabledV6,
+		object: r.object, vxlanPort: r.port("/spec/vxlanPort", s.VXLANPort), natSparesHosts: s.NATExclusions == "IPPoolsAndHostIPs", wireguard: s.WireguardEnabled, wireguardV6: s.WireguardEnabledV6,
 		wireguardPort: r.port("/spec/wireguardListeningPort", s.WireguardListeningPort), wireguardPortV6: r.port("/spec/wireguardListeningPortV6", s.WireguardListeningPortV6),
 	}
 	if !r.bad {
-		r.cluster.felix = f
+		r.keep(f)
 	}
 }
 
@@ -122,7 +110,7 @@ func (r *reader) bgpConfiguration() {
 	}
 	b := &bgpConfiguration{r.object, o.Spec.Mesh == nil || *o.Spec.Mesh, r.port("/spec/listenPort", o.Spec.ListenPort)}
 	if !r.bad {
-		r.cluster.bgp = b
+		r.keep(b)
 	}
 }
 
@@ -140,15 +128,21 @@ func (r *reader) bgpPeer() {
 		peer = netip.AddrPortFrom(r.addr("/spec/peerIP", o.Spec.PeerIP), bgpPort)
 	}
 	if !r.bad {
-		r.cluster.peers = append(r.cluster.peers, &bgpPeer{r.object, peer})
+		r.keep(&bgpPeer{r.object, peer})
 	}
 }
 
-const bgpPort = 179
+const (
+	bgpPort  = 179
+	noRoutes = "nodes do not learn the routes to each other's pods"
+)
 
 // calico reads what calico-node runs with; false if it does not run, or nothing
 // tells how.
 func (d *derivation) calico() bool {
+	for _, kind := range []string{"IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"} {
+		d.asks(allOfKind, kind)
+	}
 	agents := d.running("calico-node", "calico/node")
 	if len(agents) == 0 && len(d.cluster.pools) == 0 {
 		return false
@@ -156,6 +150,12 @@ func (d *derivation) calico() bool {
 	env := environment{d: d}
 	if len(agents) > 0 {
 		env.found = agents[0]
+	}
+	if why := d.cluster.unreadKind("IPPool", "FelixConfiguration", "BGPConfiguration", "BGPPeer"); why != "" {
+		d.dontKnow(&Unknown{About: "how Calico is configured", Why: why, Tell: "reading them"})
+		if d.cluster.unreadKind("IPPool") != "" && len(d.cluster.pools) == 0 {
+			return false // what the environment says may have been changed since
+		}
 	}
 	pools := d.calicoPools(&env)
 	if len(pools) == 0 {
@@ -172,7 +172,7 @@ func (d *derivation) calico() bool {
 // will make of its environment.
 func (d *derivation) calicoPools(env *environment) []*ipPool {
 	if len(d.cluster.pools) > 0 {
-		return d.cluster.pools
+		return slices.SortedFunc(maps.Values(d.cluster.pools), func(a, b *ipPool) int { return a.compare(b.Ref) })
 	}
 	ipip, _ := env.get("CALICO_IPV4POOL_IPIP")
 	vxlan, e := env.get("CALICO_IPV4POOL_VXLAN")
@@ -180,7 +180,8 @@ func (d *derivation) calicoPools(env *environment) []*ipPool {
 	if ipip == "" && vxlan == "" || !poolMode(ipip) || !poolMode(vxlan) {
 		return nil
 	}
-	p := &ipPool{object: object{Ref: e.Object, place: e.Place}, ipip: ipip, vxlan: vxlan}
+	nat, _ := env.get("CALICO_IPV4POOL_NAT_OUTGOING")
+	p := &ipPool{object: object{Ref: e.Object, place: e.Place}, ipip: ipip, vxlan: vxlan, nat: !strings.EqualFold(nat, "false")}
 	if prefix, err := netip.ParsePrefix(cidr); err == nil {
 		p.cidr = prefix.Masked()
 	}
@@ -203,21 +204,42 @@ func (d *derivation) calicoWire(pools []*ipPool, env *environment) {
 		if felix.Name != "" && felix.vxlanPort != 0 {
 			because = append(because, felix.at("/spec/vxlanPort"))
 		}
-		before := d.network
+		before := d.configured
 		switch {
 		case wraps(p.vxlan):
 			d.wrapped(vxlan, partly(p.vxlan), because...)
 		case wraps(p.ipip):
 			d.wrapped(overlay{name: "IPIP", protocol: rules.IPIP}, partly(p.ipip), because...)
 		default:
-			d.network = network{wire: RoutedPod}
+			d.configured = network{wire: RoutedPod}
 			d.routes(because...)
 		}
-		if before.wire == RoutedPod || before.wire == Overlay && before != d.network {
-			d.network = network{wire: RoutedPod} // some pods at least
+		if before.wire == RoutedPod || before.wire == Overlay && before != d.configured {
+			d.configured = network{wire: RoutedPod} // some pods at least
 		}
 	}
+	d.configured.toOutside = calicoSender(pools)
+	d.configured.toHosts = d.configured.toOutside
+	if felix.natSparesHosts {
+		d.configured.toHosts = asPod
+	}
 	d.calicoWireGuard(felix)
+}
+
+// calicoSender: a pool masquerades what leaves all pools, or does not.
+func calicoSender(pools []*ipPool) sender {
+	with, without := 0, 0
+	for _, p := range pools {
+		if p.nat {
+			with++
+		} else {
+			without++
+		}
+	}
+	if with > 0 && without > 0 {
+		return asEither
+	}
+	return masqueraded(with > 0)
 }
 
 func (d *derivation) calicoWireGuard(felix *felixConfiguration) {
@@ -247,7 +269,7 @@ func (d *derivation) calicoBGP(backend Evidence) {
 	}
 	port := cmp.Or(c.listenPort, bgpPort)
 	nodes := Party{Kind: Nodes}
-	n := Need{From: nodes, To: nodes, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: "nodes do not learn the routes to each other's pods"}
+	n := Need{From: nodes, To: nodes, Protocol: rules.TCP, Ports: one(port), Class: Essential, Wire: Host, Why: noRoutes}
 	if c.mesh {
 		mesh := n
 		d.need(&mesh, because...)
@@ -281,7 +303,7 @@ func (e *environment) get(variable string) (string, Evidence) {
 		}
 		at := e.pod.at("%s%s/env/%d", e.pod.root, e.container.field, i)
 		if ref := &v.ValueFrom.ConfigMapKeyRef; ref.Name != "" {
-			if m := e.d.cluster.configMaps[name{e.pod.Namespace, ref.Name}]; m != nil {
+			if m := e.d.configMap(e.pod.Namespace, ref.Name); m != nil {
 				return m.data[ref.Key], m.at("/data/%s", ref.Key)
 			}
 		}

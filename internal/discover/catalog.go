@@ -2,6 +2,7 @@ package discover
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -33,13 +34,17 @@ type component struct {
 
 type componentPort struct {
 	Port      uint16   `yaml:"port"`
+	Last      uint16   `yaml:"last"`
 	Protocols []string `yaml:"protocols"`
 	Flag      string   `yaml:"flag"`
 	Env       string   `yaml:"env"`
 	Bind      string   `yaml:"bind"`
 	Needs     string   `yaml:"needs"`
+	Argument  string   `yaml:"argument"`
+	HostOnly  bool     `yaml:"hostOnly"`
 	From      string   `yaml:"from"`
 	Calls     bool     `yaml:"calls"`
+	Service   string   `yaml:"service"`
 	Class     string   `yaml:"class"`
 	Why       string   `yaml:"why"`
 
@@ -47,9 +52,8 @@ type componentPort struct {
 	class     Class
 }
 
-// A claim is a port of a workload that the catalog explains.
+// A claim is a port of a pod that the catalog explains.
 type claim struct {
-	workload string
 	protocol rules.Protocol
 	port     uint16
 }
@@ -110,74 +114,140 @@ func (p *componentPort) check() error {
 	if p.class, ok = classes[p.Class]; !ok || p.Why == "" || len(p.Protocols) == 0 {
 		return fmt.Errorf("class %q, why %q, %d protocols: want optional, expected or essential, a why, and protocols", p.Class, p.Why, len(p.Protocols))
 	}
-	if _, ok := partyWords()[p.From]; ok == p.Calls {
+	if _, ok := partyWords()[p.From]; ok == (p.Calls || p.Service != "") {
 		return fmt.Errorf("from %q: want one of %v, and none if it calls", p.From, slices.Sorted(maps.Keys(partyWords())))
 	}
-	if p.Port == 0 && p.Flag == "" {
-		return errors.New("want a port, or a flag that names one")
+	if p.Last != 0 && (p.Last < p.Port || p.Port == 0 || p.Flag+p.Env != "") {
+		return fmt.Errorf("last %d: want one after port %d, which nothing moves", p.Last, p.Port)
 	}
+	return p.checkProtocols()
+}
+
+func (p *componentPort) checkProtocols() error {
+	named := p.Port != 0 || p.Flag+p.Env != ""
 	for _, text := range p.Protocols {
 		proto, err := rules.ParseProtocol(text)
-		if err != nil || !proto.HasPorts() {
-			return fmt.Errorf("protocol %q: want one with ports", text)
+		switch {
+		case err != nil || proto == rules.AllProtocols:
+			return fmt.Errorf("protocol %q: want the name of one", text)
+		case proto.HasPorts() && !named:
+			return errors.New("want a port, or a flag that names one")
+		case !proto.HasPorts() && named:
+			return fmt.Errorf("protocol %s has no ports: want none", text)
 		}
 		p.protocols = append(p.protocols, proto)
 	}
 	return nil
 }
 
-// deriveComponents finds what the components of the catalog listen on and call.
-func (d *derivation) deriveComponents() {
-	for i := range d.catalog {
-		c := &d.catalog[i]
-		for _, f := range d.running(slices.Concat(c.Programs, c.Images)...) {
-			for k := range c.Ports {
-				d.componentPort(c, &c.Ports[k], &f)
+// componentsOf finds what the components of the catalog listen on and call that
+// a pod has.
+func (d *derivation) componentsOf(p *podLike) {
+	for i := range p.containers {
+		f := found{p, &p.containers[i]}
+		seen := map[*component]bool{}
+		for _, id := range f.container.ids() {
+			for _, c := range d.components[id] {
+				if seen[c] {
+					continue
+				}
+				seen[c] = true
+				for k := range c.Ports {
+					d.componentPort(c, &c.Ports[k], &f)
+				}
 			}
 		}
 	}
 }
 
 func (d *derivation) componentPort(c *component, p *componentPort, f *found) {
-	env := environment{d, *f}
-	if p.Needs != "" {
-		if v, _ := env.get(p.Needs); v == "" {
-			return
-		}
-	}
-	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
-	if addr, ok := f.container.flag(p.Bind); ok && isLoopback(addr) {
+	if !d.componentHas(p, f) {
 		return
 	}
-	listens := []listen{{port: p.Port}}
-	if text, ok := f.container.flag(p.Flag); ok && p.Flag != "" {
-		var err error
-		if listens, err = parseListens(text); err != nil {
-			d.senselessf(&f.pod.object, evidence.Field, "--%s: %v", p.Flag, err)
-			return
-		}
-	} else if v := env.port(p.Env); v != 0 && p.Env != "" {
-		listens[0].port = v
+	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
+	if p.Service != "" {
+		d.call(&call{from: d.partyOf(c, f), service: name{f.pod.Namespace, p.Service}, port: p.Port, class: p.class, why: p.Why, because: evidence})
+		return
+	}
+	listens, err := d.componentListens(p, f)
+	if err != nil {
+		d.senselessf(&f.pod.object, evidence.Field, "%v", err)
 	}
 	for _, l := range listens {
-		if l.port == 0 || isLoopback(l.host) {
-			continue
-		}
 		for _, proto := range p.protocols {
-			d.componentNeed(c, p, f, &Need{Protocol: proto, Ports: one(l.port), Class: p.class, Why: p.Why}, l.host)
+			n := Need{Protocol: proto, Class: p.class, Why: p.Why}
+			if proto.HasPorts() {
+				n.Ports = rules.PortRange{First: l.port, Last: max(l.port, p.Last)}
+			}
+			d.componentNeed(c, p, f, &n, l.host)
 		}
 	}
 }
 
-func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {
+// componentHas reports whether a container has a port of the catalog at all.
+func (d *derivation) componentHas(p *componentPort, f *found) bool {
+	if p.Needs != "" {
+		env := environment{d, *f}
+		if v, _ := env.get(p.Needs); v == "" || v == "false" {
+			return false
+		}
+	}
+	return (!p.HostOnly || f.pod.hostNetwork) && (p.Argument == "" || slices.Contains(f.container.command, p.Argument))
+}
+
+// componentListens returns where a container listens, or whom it calls, but for
+// loopback.
+func (d *derivation) componentListens(p *componentPort, f *found) ([]listen, error) {
+	bind, bound := f.container.flag(p.Bind)
+	if p.Calls && p.Bind != "" && !bound {
+		return nil, nil
+	}
+	env := environment{d, *f}
+	from, text := "--"+p.Flag, ""
+	if p.Flag != "" {
+		text, _ = f.container.flag(p.Flag)
+	}
+	if text == "" && p.Env != "" {
+		from = p.Env
+		text, _ = env.get(p.Env)
+	}
+	listens := []listen{{port: p.Port}}
+	if text != "" {
+		var err error
+		if listens, err = parseListens(text); err != nil {
+			return nil, fmt.Errorf("%s: %w", from, err)
+		}
+	}
+	for i := range listens {
+		listens[i].host = cmp.Or(listens[i].host, bind)
+	}
+	portless := p.Port == 0 && p.Flag+p.Env == ""
+	return slices.DeleteFunc(listens, func(l listen) bool { return l.port == 0 && !portless || isLoopback(l.host) }), nil
+}
+
+// partyOf is the party that a component is.
+func (d *derivation) partyOf(c *component, f *found) Party {
 	self := Party{Hosts, c.Name}
-	switch {
-	case c.As != "":
+	if c.As != "" {
 		self = Party{Kind: partyWords()[c.As]}
-	case !f.pod.hostNetwork:
-		self = Party{Pods, d.workloadOf(f.pod)}
+	} else if !f.pod.hostNetwork {
+		self.Kind = Pods
+		d.located(self, f.pod.addresses...)
+		return self
 	}
 	d.hostsOf(self, f.pod)
+	return self
+}
+
+// podsOf is the party of the workload that a pod belongs to.
+func (d *derivation) podsOf(p *podLike) Party {
+	party := Party{Pods, d.workloadOf(p)}
+	d.located(party, p.addresses...)
+	return party
+}
+
+func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *Need, host string) {
+	self := d.partyOf(c, f)
 	n.From, n.To = Party{Kind: partyWords()[p.From]}, self
 	switch {
 	case p.Calls:
@@ -187,13 +257,16 @@ func (d *derivation) componentNeed(c *component, p *componentPort, f *found, n *
 	}
 	evidence := f.pod.at("%s%s", f.pod.root, f.container.field)
 	if !p.Calls {
-		d.claimed[claim{d.workloadOf(f.pod), n.Protocol, n.Ports.First}] = true
+		d.claimed[claim{n.Protocol, n.Ports.First}] = true
 	}
-	if f.pod.hostNetwork {
+	switch {
+	case p.Calls:
+		d.outsideNeed(n, evidence)
+	case f.pod.hostNetwork:
 		d.hostNeed(n, evidence)
-		return
+	default:
+		d.podNeed(n, evidence)
 	}
-	d.podNeed(n, evidence)
 }
 
 // A listen is where a program listens, or what it calls.
@@ -221,6 +294,15 @@ func parseListens(text string) ([]listen, error) {
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// parsePort reads a port from 1 to 65535.
+func parsePort(text string) (uint16, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q: want a port from 1 to 65535", text)
+	}
+	return uint16(n), nil
 }
 
 func splitList(text string) []string {

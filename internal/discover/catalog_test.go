@@ -15,9 +15,13 @@ func TestCatalog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := os.ReadFile("discover_test.go")
-	if err != nil {
-		t.Fatal(err)
+	var tests []byte
+	for _, file := range []string{"discover_test.go", "networks_test.go", "components_test.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests = append(tests, text...)
 	}
 	for _, c := range components {
 		named := false
@@ -25,7 +29,7 @@ func TestCatalog(t *testing.T) {
 			named = named || strings.Contains(string(tests), id)
 		}
 		if !named {
-			t.Errorf("component %s: no test in discover_test.go names it", c.Name)
+			t.Errorf("component %s: no test names it", c.Name)
 		}
 		if !strings.HasPrefix(c.Source, "https://") {
 			t.Errorf("component %s: source %q: want a page", c.Name, c.Source)
@@ -42,7 +46,10 @@ func TestCatalogMistakes(t *testing.T) {
 		{"programs: [x], ", "", "want name, programs or images"},
 		{"from: nodes", "from: nobody", `from "nobody"`},
 		{"class: optional", "class: vital", `class "vital"`},
-		{"[TCP]", "[ICMP]", `protocol "ICMP"`},
+		{"[TCP]", "[ICMP]", "protocol ICMP has no ports"},
+		{"[TCP]", "[ALL]", `protocol "ALL"`},
+		{"port: 1,", "port: 7, last: 6,", "last 6"},
+		{"port: 1,", "port: 7, last: 9, flag: x,", "last 9"},
 		{"port: 1, ", "", "want a port, or a flag"},
 		{"name: x", "name: x, as: y", `as "y"`},
 		{"name: x", "nane: x", "nane"},

@@ -18,19 +18,35 @@ type Cluster struct {
 	services   map[name]*service
 	slices     map[name][]*slice // by Service
 	endpoints  map[name]*slice   // the older form
-	pods       []*podLike
-	workloads  []*podLike
-	nodes      []*node
-	hooks      []*hook
+	pods       map[name]*podLike
+	workloads  map[Ref]*podLike
+	nodes      map[string]*node
 	configMaps map[name]*configMap
-	pools      []*ipPool
+	pools      map[Ref]*ipPool
 	felix      *felixConfiguration
 	bgp        *bgpConfiguration
-	peers      []*bgpPeer
+	peers      map[Ref]*bgpPeer
 
-	seen     map[Ref]string // place
-	broken   map[Ref]bool
-	findings []Finding
+	kinds   map[groupKind]*kind
+	entries map[Ref]*entry
+	// What stands in the objects, to be found in no time.
+	byLabel   map[labelKey][]*podLike
+	byProgram map[string][]*podLike
+	// hosts counts the nodes with an address, kubeletPorts those with a port.
+	hosts        map[netip.Addr]int
+	kubeletPorts map[uint16]int
+	// controlPlane counts the addresses of nodes with that role, dns the
+	// Services that answer names.
+	controlPlane, dns int
+
+	// derived is what is remembered; nil before the first Derive.
+	derived *derivation
+	moved   moved
+	// said counts what Unread and Read said.
+	said int
+	// nameless are findings in what has no identity.
+	nameless map[Finding]bool
+	unread   map[Resource]string // why
 }
 
 // A name is that of an object within its kind.
@@ -62,82 +78,49 @@ func (o *object) at(format string, args ...any) Evidence {
 // An owner is the object that controls another one.
 type owner struct{ kind, name string }
 
-// Add reads one object. Kinds that say nothing about needs are passed over. An
-// object with a field that makes no sense is a finding, and unknown otherwise.
-// Of two objects with one identity the first counts.
-func (c *Cluster) Add(f *convert.Foreign) {
-	read := readers(f)
-	if read == nil {
-		return
-	}
-	r := reader{cluster: c, doc: f}
-	if !r.head() {
-		return
-	}
-	if first, ok := c.seen[r.Ref]; ok {
-		r.findingf("", "the object stands twice, first at %s: this one is left out", first)
-		return
-	}
-	put(&c.seen, r.Ref, r.place)
-	if read(&r); r.bad {
-		put(&c.broken, r.Ref, true)
-	}
-}
-
-func put[K comparable, V any](m *map[K]V, k K, v V) {
-	if *m == nil {
-		*m = map[K]V{}
-	}
-	(*m)[k] = v
-}
-
-// readers returns what reads objects of a kind, nil if nothing does.
-func readers(f *convert.Foreign) func(*reader) {
-	group, _, _ := strings.Cut(f.APIVersion, "/")
-	if !strings.Contains(f.APIVersion, "/") {
-		group = ""
-	}
-	switch group + "/" + f.Kind {
-	case "/Service":
-		return (*reader).service
-	case "/Endpoints":
-		return (*reader).endpoints
-	case "discovery.k8s.io/EndpointSlice":
-		return (*reader).slice
-	case "/Pod":
-		return (*reader).pod
-	case "apps/Deployment", "apps/DaemonSet", "apps/StatefulSet", "apps/ReplicaSet", "/ReplicationController":
-		return (*reader).workload
-	case "/Node":
-		return (*reader).node
-	case "/ConfigMap":
-		return (*reader).configMap
-	case "admissionregistration.k8s.io/ValidatingWebhookConfiguration", "admissionregistration.k8s.io/MutatingWebhookConfiguration":
-		return (*reader).webhooks
-	case "apiextensions.k8s.io/CustomResourceDefinition":
-		return (*reader).conversion
-	case "apiregistration.k8s.io/APIService":
-		return (*reader).apiService
-	}
-	return calicoReaders(group, f.Kind)
-}
-
-// A reader reads one object into the cluster.
+// A reader reads one object.
 type reader struct {
 	object
 
-	cluster *Cluster
-	doc     *convert.Foreign
+	doc *convert.Foreign
 	// bad is set once something in the object makes no sense.
 	bad bool
+	// items and findings are what the object comes to.
+	items    []item
+	findings []Finding
 }
 
+// keep adds what was read of the object.
+func (r *reader) keep(i item) { r.items = append(r.items, i) }
+
 // head reads the metadata; false if there is no telling which object it is.
-func (r *reader) head() bool {
+func (r *reader) head(k *kind) bool {
+	var id struct {
+		Metadata struct {
+			Name      string `json:"name"`
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+	}
+	r.Kind = r.doc.Kind
+	r.place = r.doc.At("").String()
+	if !r.decode(&id) {
+		return false
+	}
+	if id.Metadata.Name == "" {
+		r.findingf("/metadata/name", "the object has no name: it is left out")
+		return false
+	}
+	r.Name, r.Namespace = id.Metadata.Name, id.Metadata.Namespace
+	if r.Namespace == "" && k.Namespaced {
+		r.Namespace = "default" // as kubectl apply has it
+	}
+	return true
+}
+
+// meta reads the metadata that is no part of the identity.
+func (r *reader) meta() bool {
 	var o struct {
 		Metadata struct {
-			Name            string            `json:"name"`
-			Namespace       string            `json:"namespace"`
 			Labels          map[string]string `json:"labels"`
 			OwnerReferences []struct {
 				Kind       string `json:"kind"`
@@ -146,34 +129,16 @@ func (r *reader) head() bool {
 			} `json:"ownerReferences"`
 		} `json:"metadata"`
 	}
-	r.Kind = r.doc.Kind
-	r.place = r.doc.At("").String()
 	if !r.decode(&o) {
 		return false
 	}
-	m := &o.Metadata
-	if m.Name == "" {
-		r.findingf("/metadata/name", "the object has no name: it is left out")
-		return false
-	}
-	r.Name, r.Namespace, r.labels = m.Name, m.Namespace, m.Labels
-	if r.Namespace == "" && namespaced(r.doc.Kind) {
-		r.Namespace = "default" // as kubectl apply has it
-	}
-	for _, o := range m.OwnerReferences {
+	r.labels = o.Metadata.Labels
+	for _, o := range o.Metadata.OwnerReferences {
 		if o.Controller {
 			r.owner = owner{o.Kind, o.Name}
 		}
 	}
 	return true
-}
-
-func namespaced(kind string) bool {
-	switch kind {
-	case "Service", "Endpoints", "EndpointSlice", "Pod", "Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "ReplicationController", "ConfigMap":
-		return true
-	}
-	return false
 }
 
 func (r *reader) decode(out any) bool {
@@ -186,7 +151,7 @@ func (r *reader) decode(out any) bool {
 		place, why = m.Place.String(), m.Err.Error()
 	}
 	r.bad = true
-	r.cluster.findings = append(r.cluster.findings, Finding{r.Ref, place, why})
+	r.findings = append(r.findings, Finding{r.Ref, place, why})
 	return false
 }
 
@@ -198,7 +163,7 @@ func (r *reader) wrongf(pointer, format string, args ...any) {
 
 func (r *reader) findingf(pointer, format string, args ...any) {
 	place := r.doc.At(pointer)
-	r.cluster.findings = append(r.cluster.findings, Finding{r.Ref, place.String(), fmt.Sprintf(format, args...)})
+	r.findings = append(r.findings, Finding{r.Ref, place.String(), fmt.Sprintf(format, args...)})
 }
 
 // port reads a port that may be absent: 0 then.

@@ -1,8 +1,6 @@
 package discover
 
 import (
-	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -10,175 +8,73 @@ import (
 )
 
 // Derive returns what the cluster needs, as far as its objects tell. It is a
-// function of the objects, whatever their order.
+// function of the objects, whatever their order, and whatever was derived
+// before: what has not changed is remembered.
 func (c *Cluster) Derive() (*Report, error) {
+	if c.derived == nil {
+		d, err := newDerivation(c)
+		if err != nil {
+			return nil, err
+		}
+		c.derived = d
+	}
+	c.derived.settle()
+	report := c.derived.tell()
+	report.Network = c.derived.seen
+	return report, nil
+}
+
+func newDerivation(c *Cluster) (*derivation, error) {
 	catalog, err := loadCatalog()
 	if err != nil {
 		return nil, err
 	}
-	d := derivation{
-		cluster: c, catalog: catalog,
-		needs: map[needKey]*Need{}, unknown: map[string]*Unknown{}, parties: map[Party]map[netip.Prefix]bool{}, hosts: map[netip.Addr]bool{},
+	d := &derivation{
+		cluster: c, components: map[string][]*component{}, readers: map[key][]*part{}, dirty: map[*part]bool{},
+		networkPart: &part{derive: (*derivation).deriveNetwork}, apiServerPart: &part{derive: (*derivation).deriveAPIServer},
+		missingPart: &part{derive: (*derivation).deriveMissing}, result: newResult(),
 	}
-	d.index()
-	d.deriveNodes()
-	d.deriveNetwork()
-	d.deriveAPIServer()
-	d.deriveComponents()
-	d.deriveKubeProxy()
-	d.deriveHooks()
-	d.deriveDNS()
-	d.deriveExposed()
-	d.deriveHostPorts()
-	for ref := range c.broken {
-		d.dontKnow(&Unknown{About: ref.String(), Why: "it was read, but makes no sense", Tell: "the finding about it says which field to mend"}, Evidence{Object: ref, Place: c.seen[ref]})
+	for i := range catalog {
+		for _, id := range slices.Concat(catalog[i].Programs, catalog[i].Images) {
+			d.components[id] = append(d.components[id], &catalog[i])
+		}
 	}
-	return d.report(), nil
+	d.dirty[d.networkPart], d.dirty[d.apiServerPart] = true, true
+	for _, e := range c.entries {
+		d.fresh = append(d.fresh, e)
+	}
+	return d, nil
 }
-
-// A derivation is one run of Derive.
-type derivation struct {
-	cluster *Cluster
-	catalog []component
-	network network
-
-	needs   map[needKey]*Need
-	unknown map[string]*Unknown
-	parties map[Party]map[netip.Prefix]bool
-
-	// hosts are the addresses of nodes, controlPlane those of them with that role.
-	hosts        map[netip.Addr]bool
-	controlPlane map[netip.Addr]bool
-	podsByName   map[name]*podLike
-	// byLabel finds what a selector matches; replicaSets who owns them.
-	byLabel     map[labelKey][]*podLike
-	owners      map[name]owner
-	nodesByName map[string]*node
-	findings    []Finding
-	// claimed are ports of containers that a component of the catalog explains.
-	claimed map[claim]bool
-}
-
-// A needKey is what makes two needs one.
-type needKey struct {
-	from, to Party
-	protocol rules.Protocol
-	ports    rules.PortRange
-	wire     Wire
-}
-
-type labelKey struct{ namespace, key, value string }
 
 func one(port uint16) rules.PortRange { return rules.PortRange{First: port, Last: port} }
 
-// index prepares the look-ups.
-func (d *derivation) index() {
-	d.podsByName, d.byLabel, d.owners = map[name]*podLike{}, map[labelKey][]*podLike{}, map[name]owner{}
-	d.claimed, d.controlPlane = map[claim]bool{}, map[netip.Addr]bool{}
-	for _, list := range [][]*podLike{d.cluster.pods, d.cluster.workloads} {
-		slices.SortFunc(list, func(a, b *podLike) int { return a.compare(b.Ref) })
-	}
-	slices.SortFunc(d.cluster.pools, func(a, b *ipPool) int { return a.compare(b.Ref) })
-	d.nodesByName = map[string]*node{}
-	for _, n := range d.cluster.nodes {
-		d.nodesByName[n.Name] = n
-	}
-	for _, p := range d.cluster.pods {
-		d.podsByName[p.id()] = p
-	}
-	for _, p := range slices.Concat(d.cluster.pods, d.cluster.workloads) {
-		for k, v := range p.labels {
-			key := labelKey{p.Namespace, k, v}
-			d.byLabel[key] = append(d.byLabel[key], p)
-		}
-		if p.Kind == "ReplicaSet" {
-			d.owners[p.id()] = p.owner
-		}
-	}
-}
-
-// matching returns the pods and templates that a selector matches.
-func (d *derivation) matching(namespace string, selector map[string]string) []*podLike {
-	var best []*podLike
-	first := true
-	for k, v := range selector {
-		if list := d.byLabel[labelKey{namespace, k, v}]; first || len(list) < len(best) {
-			best, first = list, false
-		}
-	}
-	var out []*podLike
-	for _, p := range best {
-		ok := true
-		for k, v := range selector {
-			ok = ok && p.labels[k] == v
-		}
-		if ok {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// workloadOf names what a pod belongs to, so that all of its pods are one party.
-func (d *derivation) workloadOf(p *podLike) string {
-	kind, of := p.Kind, p.id()
-	for range 2 { // pod, ReplicaSet, Deployment
-		o := p.owner
-		if kind != p.Kind || of != p.id() {
-			o = d.owners[of]
-		}
-		if o.kind == "" || o.kind == "Node" {
-			break
-		}
-		kind, of = o.kind, name{p.Namespace, o.name}
-	}
-	return kind + " " + of.String()
-}
-
-// need adds a need, or what speaks for one that is there.
+// need adds a need.
 func (d *derivation) need(n *Need, because ...Evidence) {
-	key := needKey{n.From, n.To, n.Protocol, n.Ports, n.Wire}
-	have := d.needs[key]
-	if have == nil {
-		have = n
-		d.needs[key] = n
-	}
-	// Of several reasons the one of the highest class is told, and of those the first.
-	if n.Class > have.Class || n.Class == have.Class && n.Why < have.Why {
-		have.Class, have.Why = n.Class, n.Why
-	}
-	have.Because.Evidence = append(have.Because.Evidence, because...)
+	n.Because.Evidence = slices.Clone(because)
+	d.part.needs = append(d.part.needs, *n)
 }
 
 func (d *derivation) dontKnow(u *Unknown, because ...Evidence) {
-	have := d.unknown[u.About]
-	if have == nil {
-		have = u
-		d.unknown[u.About] = u
-	}
-	if u.Why < have.Why {
-		have.Why, have.Tell = u.Why, u.Tell
-	}
-	have.Because.Evidence = append(have.Because.Evidence, because...)
+	u.Because.Evidence = slices.Clone(because)
+	d.part.unknown = append(d.part.unknown, *u)
 }
 
 // located adds addresses to a party.
 func (d *derivation) located(p Party, addresses ...netip.Addr) {
+	prefixes := make([]netip.Prefix, 0, len(addresses))
 	for _, a := range addresses {
 		if a.IsValid() {
-			d.ranged(p, netip.PrefixFrom(a, a.BitLen()))
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
+	d.ranged(p, prefixes...)
 }
 
+// ranged adds ranges of addresses to a party.
 func (d *derivation) ranged(p Party, prefixes ...netip.Prefix) {
-	if d.parties[p] == nil {
-		d.parties[p] = map[netip.Prefix]bool{}
-	}
-	for _, prefix := range prefixes {
-		if prefix.IsValid() {
-			d.parties[p][prefix] = true
-		}
+	prefixes = slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return !p.IsValid() })
+	if len(prefixes) > 0 {
+		d.part.places = append(d.part.places, Located{p, prefixes})
 	}
 }
 
@@ -194,51 +90,19 @@ func (d *derivation) outside(host string) Party {
 	return p
 }
 
-// report puts everything in order and drops what would be too much.
-func (d *derivation) report() *Report {
-	r := &Report{Findings: slices.Concat(d.cluster.findings, d.findings)}
-	used := map[Party]bool{}
-	for _, n := range d.needs {
-		n.Because.limit()
-		used[n.From], used[n.To] = true, true
-		r.Needs = append(r.Needs, *n)
+// workloadOf names what a pod belongs to, so that all of its pods are one party.
+func (d *derivation) workloadOf(p *podLike) string {
+	// What owns the others makes no pods itself.
+	if !p.isPod && p.Kind != "ReplicaSet" || p.owner.kind == "" || p.owner.kind == "Node" {
+		return p.String()
 	}
-	for _, u := range d.unknown {
-		u.Because.limit()
-		r.Unknown = append(r.Unknown, *u)
+	by := Ref{p.owner.kind, p.Namespace, p.owner.name}
+	if by.Kind != "ReplicaSet" {
+		return by.String()
 	}
-	for p := range used {
-		if prefixes := d.parties[p]; len(prefixes) > 0 {
-			sorted := slices.SortedFunc(maps.Keys(prefixes), netip.Prefix.Compare)
-			r.Parties = append(r.Parties, Located{p, sorted})
-		}
+	d.asksFor(by)
+	if set := d.cluster.workloads[by]; set != nil && set.owner.kind != "" { // a Deployment's
+		by.Kind, by.Name = set.owner.kind, set.owner.name
 	}
-	slices.SortFunc(r.Needs, compareNeeds)
-	slices.SortFunc(r.Unknown, func(a, b Unknown) int { return cmp.Compare(a.About, b.About) })
-	slices.SortFunc(r.Parties, func(a, b Located) int { return a.Party.compare(b.Party) })
-	slices.SortFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Or(a.Object.compare(b.Object), cmp.Compare(a.Place, b.Place), cmp.Compare(a.Why, b.Why))
-	})
-	return r
-}
-
-func (p Party) compare(o Party) int {
-	return cmp.Or(cmp.Compare(p.Kind, o.Kind), cmp.Compare(p.Name, o.Name))
-}
-
-// compareNeeds orders needs: the essential ones first.
-func compareNeeds(a, b Need) int {
-	return cmp.Or(cmp.Compare(b.Class, a.Class), a.To.compare(b.To), a.From.compare(b.From),
-		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Ports.First, b.Ports.First), cmp.Compare(a.Ports.Last, b.Ports.Last), cmp.Compare(a.Wire, b.Wire))
-}
-
-// limit sorts evidence and keeps the first few pieces.
-func (b *Because) limit() {
-	slices.SortFunc(b.Evidence, func(a, b Evidence) int {
-		return cmp.Or(a.Object.compare(b.Object), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Place, b.Place))
-	})
-	b.Evidence = slices.Compact(b.Evidence)
-	if over := len(b.Evidence) - maxEvidence; over > 0 {
-		b.Evidence, b.More = slices.Clone(b.Evidence[:maxEvidence]), over
-	}
+	return by.String()
 }

@@ -7,16 +7,14 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
-// deriveExposed finds what comes in from outside by Services.
-func (d *derivation) deriveExposed() {
-	for _, s := range d.cluster.services {
-		from := d.clients(s)
-		for i := range s.ports {
-			d.exposedPort(s, i, from)
-		}
-		if s.kind == "LoadBalancer" && s.local {
-			d.healthCheck(s)
-		}
+// exposed finds what comes in from outside by a Service.
+func (d *derivation) exposed(s *service) {
+	from := d.clients(s)
+	for i := range s.ports {
+		d.exposedPort(s, i, from)
+	}
+	if s.kind == "LoadBalancer" && s.local {
+		d.healthCheck(s)
 	}
 }
 
@@ -57,8 +55,8 @@ func (d *derivation) nodePort(s *service, i int, why string) {
 	p := &s.ports[i]
 	if p.nodePort == 0 {
 		d.dontKnow(&Unknown{
-			About: fmt.Sprintf("the node port of %s, %s", s.Ref, p.words()), Why: "the API server has not allocated it yet",
-			Tell: "the Service as the API server has it; the range is 30000-32767 unless kube-apiserver has --service-node-port-range",
+			About: fmt.Sprintf("the node port of %s, %s", s.Ref, p.words()), Why: "the API server has not allocated it yet, from " + d.nodePortRange(),
+			Tell: "the Service as the API server has it",
 		}, s.at("/spec/ports/%d", i))
 		return
 	}
@@ -95,15 +93,20 @@ func (d *derivation) healthCheck(s *service) {
 	d.need(&Need{From: lb, To: Party{Kind: Nodes}, Protocol: rules.TCP, Ports: one(s.healthCheck), Class: Expected, Wire: Host, Why: "the load balancer takes every node for dead"}, s.at("/spec/healthCheckNodePort"))
 }
 
-// deriveHostPorts finds what pods listen on, on the addresses of their hosts.
-func (d *derivation) deriveHostPorts() {
-	for _, list := range [][]*podLike{d.cluster.pods, d.cluster.workloads} {
-		for _, p := range list {
-			for i := range p.containers {
-				for k := range p.containers[i].ports {
-					d.hostPort(p, &p.containers[i], k)
-				}
-			}
+// derive adds what a pod listens on, on the addresses of its host, and what the
+// components in it are known for.
+func (p *podLike) derive(d *derivation) {
+	d.claimed = map[claim]bool{}
+	d.componentsOf(p)
+	d.kubeProxy(p)
+	d.nodeLocalDNS(p)
+	d.metricsServer(p)
+	for i := range p.mounts {
+		d.mount(&p.mounts[i], p.at("%s", p.mounts[i].field))
+	}
+	for i := range p.containers {
+		for k := range p.containers[i].ports {
+			d.hostPort(p, &p.containers[i], k)
 		}
 	}
 }
@@ -112,7 +115,7 @@ func (d *derivation) hostPort(p *podLike, c *container, k int) {
 	port := c.ports[k]
 	n := Need{From: Party{Kind: Anywhere}, Protocol: port.protocol, Ports: one(port.hostPort), Class: Expected, Wire: Host}
 	switch {
-	case port.hostIP.IsLoopback() || d.claimed[claim{d.workloadOf(p), port.protocol, port.port}]:
+	case port.hostIP.IsLoopback() || d.claimed[claim{port.protocol, port.port}]:
 		return
 	case p.hostNetwork: // what it says of its ports binds nobody
 		n.Ports, n.Class = one(port.port), Optional
@@ -130,7 +133,21 @@ func (d *derivation) hostsOf(to Party, p *podLike) {
 	if p.hostNetwork {
 		d.located(to, p.addresses...)
 	}
-	if n := d.nodesByName[p.node]; n != nil && p.node != "" {
+	if p.node == "" {
+		return
+	}
+	d.asks(anObject, "Node", "", p.node)
+	if n := d.cluster.nodes[p.node]; n != nil {
 		d.located(to, n.internal...)
 	}
+}
+
+// nodePortRange says from where node ports are taken.
+func (d *derivation) nodePortRange() string {
+	for _, f := range d.running("kube-apiserver") {
+		if text, ok := f.container.flag("service-node-port-range"); ok {
+			return text
+		}
+	}
+	return "30000-32767 unless kube-apiserver has --service-node-port-range"
 }

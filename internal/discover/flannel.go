@@ -27,15 +27,14 @@ type flannelConfig struct {
 // is none.
 func (d *derivation) flannel() bool {
 	for _, f := range d.running("flanneld") {
-		var first *configMap
-		for _, m := range d.cluster.configMaps {
-			if _, ok := m.data["net-conf.json"]; ok && m.Namespace == f.pod.Namespace && (first == nil || m.Name < first.Name) {
-				first = m
-			}
+		m := d.configOf(f.pod, "net-conf.json")
+		if m == nil || !d.flannelBackend(m, m.data["net-conf.json"]) {
+			continue
 		}
-		if first != nil {
-			return d.flannelBackend(first, first.data["net-conf.json"])
-		}
+		env := environment{d, f}
+		masq, _ := env.get("FLANNELD_IP_MASQ")
+		d.configured.sends(masqueraded(f.container.switched("ip-masq", masq == "true")))
+		return true
 	}
 	return false
 }
@@ -75,7 +74,7 @@ func (d *derivation) flannelBackend(m *configMap, text string) bool {
 	case "ipip":
 		o = overlay{name: "IPIP", protocol: rules.IPIP}
 	case "host-gw", "alloc", "ali-vpc", "aws-vpc", "gce", "tencent-vpc":
-		d.network = network{wire: RoutedPod}
+		d.configured = network{wire: RoutedPod}
 		d.routes(m.at(field))
 		return true
 	default:
@@ -90,9 +89,9 @@ func (d *derivation) flannelBackend(m *configMap, text string) bool {
 // own addresses are on the wire too.
 func (d *derivation) wrapped(o overlay, some bool, because ...Evidence) { //nolint:revive // a fact of the configuration, no mode of ours
 	d.wraps(o, because...)
-	d.network = network{wire: Overlay, in: o.String()}
+	d.configured = network{wire: Overlay, in: o.String()}
 	if some {
-		d.network = network{wire: RoutedPod}
+		d.configured = network{wire: RoutedPod}
 		d.routes(because...)
 	}
 }

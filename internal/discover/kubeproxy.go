@@ -8,17 +8,17 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
-// deriveKubeProxy finds where kube-proxy says that it is well, by its
+// kubeProxy finds where kube-proxy says that it is well, by its
 // ConfigMap as kubeadm lays it down, or else by its flags.
-func (d *derivation) deriveKubeProxy() {
-	for _, f := range d.running("kube-proxy") {
+func (d *derivation) kubeProxy(p *podLike) {
+	for _, f := range p.running("kube-proxy") {
 		var config struct {
 			HealthzBindAddress string `yaml:"healthzBindAddress"`
 			MetricsBindAddress string `yaml:"metricsBindAddress"`
 		}
 		at := f.pod.at("%s%s", f.pod.root, f.container.field)
 		if _, ok := f.container.flag("config"); ok {
-			m := d.cluster.configMaps[name{f.pod.Namespace, "kube-proxy"}]
+			m := d.configMap(f.pod.Namespace, "kube-proxy")
 			if m == nil {
 				d.dontKnow(&Unknown{About: "the ports of kube-proxy", Why: "it reads them from a file", Tell: "ConfigMap " + f.pod.Namespace + "/kube-proxy"}, at)
 				continue
@@ -49,7 +49,7 @@ func (d *derivation) proxyPort(f *found, address, why string, because Evidence) 
 		if l.port == 0 || isLoopback(l.host) {
 			continue
 		}
-		d.claimed[claim{d.workloadOf(f.pod), rules.TCP, l.port}] = true
+		d.claimed[claim{rules.TCP, l.port}] = true
 		d.need(&Need{From: Party{Kind: Anywhere}, To: to, Protocol: rules.TCP, Ports: one(l.port), Class: Optional, Wire: Host, Why: why}, because)
 	}
 }

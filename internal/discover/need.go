@@ -3,6 +3,7 @@ package discover
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"ringfence.dev/ringfence/rules"
 )
@@ -145,6 +146,20 @@ type Because struct {
 	More int
 }
 
+// Cause returns the piece that asks, such as a webhook configuration, rather than
+// one that answers, such as its Service; zero if there is none at all.
+func (b *Because) Cause() Evidence {
+	answers := append(podKinds(), "Service", "EndpointSlice", "Endpoints", "Node")
+	i := slices.IndexFunc(b.Evidence, func(e Evidence) bool { return !slices.Contains(answers, e.Object.Kind) })
+	switch {
+	case i >= 0:
+		return b.Evidence[i]
+	case len(b.Evidence) > 0:
+		return b.Evidence[0]
+	}
+	return Evidence{}
+}
+
 // A Need is a flow that something in the cluster cannot do without.
 type Need struct {
 	From, To Party
@@ -156,7 +171,10 @@ type Need struct {
 	// In is what carries the need, such as "VXLAN udp/8472": set iff Wire is Overlay.
 	In string
 	// Why says in a few words what breaks without the need.
-	Why     string
+	Why string
+	// Logs is what the API server logs, or answers, while the need is not met;
+	// empty if nothing that tells.
+	Logs    string
 	Because Because
 }
 
@@ -167,7 +185,9 @@ type Unknown struct {
 	About string
 	// Why says what is missing, Tell what would tell.
 	Why, Tell string
-	Because   Because
+	// Unread is set if it is a whole kind of object that could not be read.
+	Unread  bool
+	Because Because
 }
 
 // A Finding is a field that is there and makes no sense.
@@ -190,6 +210,24 @@ type Report struct {
 	Needs    []Need
 	Unknown  []Unknown
 	Findings []Finding
-	// Parties are those of Needs with known addresses.
+	// Parties are those of Needs with known addresses, and the nodes, the API
+	// server and the ranges of pods.
 	Parties []Located
+	// Network is how pods reach each other between hosts.
+	Network Network
+	// Changes are those since the last report of the same cluster, which was empty
+	// before the first.
+	Changes Changes
+}
+
+// A Network is how pods reach each other between hosts, by the configuration of
+// what makes them so. The zero value is not known.
+type Network struct {
+	// Mode is the network plugin, as in a Cluster object.
+	Mode string
+	// Encapsulation is how packets are wrapped, as in a Cluster object: None where
+	// pods' own addresses are on the wire.
+	Encapsulation string
+	// Port is where wrapped packets go; 0 for a protocol without ports.
+	Port uint16
 }

@@ -60,6 +60,6 @@ func (r *reader) node() {
 		n.controlPlane = n.controlPlane || ok && (role == "control-plane" || role == "master")
 	}
 	if !r.bad {
-		r.cluster.nodes = append(r.cluster.nodes, n)
+		r.keep(n)
 	}
 }

@@ -14,7 +14,10 @@ type podLike struct {
 	object
 
 	// root is the JSON pointer of the spec.
-	root        string
+	root   string
+	mounts []mount
+	// configMaps are the names of those that are mounted.
+	configMaps  []string
 	hostNetwork bool
 	containers  []container
 	// addresses and node are those of a pod, once it runs.
@@ -58,6 +61,14 @@ type rawPodSpec struct {
 	NodeName       string         `json:"nodeName"`
 	Containers     []rawContainer `json:"containers"`
 	InitContainers []rawContainer `json:"initContainers"`
+	Volumes        []struct {
+		ConfigMap struct {
+			Name string `json:"name"`
+		} `json:"configMap"`
+		NFS *struct {
+			Server string `json:"server"`
+		} `json:"nfs"`
+	} `json:"volumes"`
 }
 
 type rawContainer struct {
@@ -98,7 +109,7 @@ func (r *reader) pod() {
 		p.addresses = append(p.addresses, r.addr("/status/podIP", o.Status.PodIP))
 	}
 	if !r.bad {
-		r.cluster.pods = append(r.cluster.pods, p)
+		r.keep(p)
 	}
 }
 
@@ -124,12 +135,20 @@ func (r *reader) workload() {
 	p.labels = o.Spec.Template.Metadata.Labels
 	r.podSpec(p, &o.Spec.Template.Spec)
 	if !r.bad {
-		r.cluster.workloads = append(r.cluster.workloads, p)
+		r.keep(p)
 	}
 }
 
 func (r *reader) podSpec(p *podLike, spec *rawPodSpec) {
 	p.hostNetwork = spec.HostNetwork
+	for i, v := range spec.Volumes {
+		if v.NFS != nil && v.NFS.Server != "" {
+			p.mounts = append(p.mounts, mount{kind: nfs, host: v.NFS.Server, port: nfsPort, field: fmt.Sprintf("%s/volumes/%d/nfs/server", p.root, i)})
+		}
+		if v.ConfigMap.Name != "" {
+			p.configMaps = append(p.configMaps, v.ConfigMap.Name)
+		}
+	}
 	for i := range spec.Containers {
 		r.container(p, fmt.Sprintf("/containers/%d", i), &spec.Containers[i])
 	}
@@ -148,7 +167,7 @@ func (r *reader) container(p *podLike, field string, raw *rawContainer) {
 			name: rp.Name, protocol: r.protocol(at+"/protocol", rp.Protocol),
 			port: r.port(at+"/containerPort", rp.ContainerPort), hostPort: r.port(at+"/hostPort", rp.HostPort),
 		}
-		if port.port == 0 {
+		if rp.ContainerPort == 0 {
 			r.wrongf(at+"/containerPort", "want a port from 1 to 65535")
 		}
 		if rp.HostIP != "" {
@@ -208,4 +227,17 @@ func (c *container) flag(flagName string) (value string, ok bool) {
 		}
 	}
 	return value, ok
+}
+
+// switched reports whether a flag that is on or off is on: --name, --name=true
+// or --name=false, the last of several.
+func (c *container) switched(flagName string, byDefault bool) bool {
+	on := byDefault
+	for _, arg := range c.command {
+		name, value, has := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == flagName && strings.HasPrefix(arg, "-") {
+			on = !has || value == "true" || value == "1"
+		}
+	}
+	return on
 }

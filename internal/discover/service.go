@@ -90,7 +90,7 @@ func (r *reader) service() {
 		}
 	}
 	if !r.bad {
-		put(&r.cluster.services, s.id(), s)
+		r.keep(s)
 	}
 }
 
@@ -98,6 +98,7 @@ func (r *reader) service() {
 type slice struct {
 	object
 
+	of        name // the Service
 	ports     []slicePort
 	endpoints []endpoint
 	// names is true if the addresses are names of hosts.
@@ -152,7 +153,7 @@ func (r *reader) slice() {
 	if r.labels[serviceLabel] == "" || !r.decode(&o) {
 		return
 	}
-	s := &slice{object: r.object, names: o.AddressType == "FQDN", ports: r.slicePorts("/ports", o.Ports)}
+	s := &slice{object: r.object, of: name{r.Namespace, r.labels[serviceLabel]}, names: o.AddressType == "FQDN", ports: r.slicePorts("/ports", o.Ports)}
 	for i := range o.Endpoints {
 		e := &o.Endpoints[i]
 		if len(e.Addresses) == 0 || s.names {
@@ -162,8 +163,8 @@ func (r *reader) slice() {
 		a := r.addr(fmt.Sprintf("/endpoints/%d/addresses/0", i), e.Addresses[0])
 		s.endpoints = append(s.endpoints, endpoint{a, e.NodeName, e.TargetRef.pod()})
 	}
-	if of := (name{r.Namespace, r.labels[serviceLabel]}); !r.bad {
-		put(&r.cluster.slices, of, append(r.cluster.slices[of], s))
+	if !r.bad {
+		r.keep(s)
 	}
 }
 
@@ -195,7 +196,7 @@ func (r *reader) endpoints() {
 	var first *slice
 	for i := range o.Subsets {
 		set, at := &o.Subsets[i], fmt.Sprintf("/subsets/%d", i)
-		s := &slice{object: r.object, ports: r.slicePorts(at+"/ports", set.Ports), rest: first}
+		s := &slice{object: r.object, of: r.id(), ports: r.slicePorts(at+"/ports", set.Ports), rest: first}
 		for k, a := range append(set.Addresses, set.NotReadyAddresses...) {
 			field := fmt.Sprintf("%s/addresses/%d/ip", at, k)
 			s.endpoints = append(s.endpoints, endpoint{r.addr(field, a.IP), a.NodeName, a.TargetRef.pod()})
@@ -203,17 +204,18 @@ func (r *reader) endpoints() {
 		first = s
 	}
 	if !r.bad && first != nil {
-		put(&r.cluster.endpoints, r.id(), first)
+		r.keep(first)
 	}
 }
 
 // slicesOf returns what lists the endpoints of a Service.
-func (c *Cluster) slicesOf(of name) []*slice {
-	if list := c.slices[of]; len(list) > 0 {
+func (d *derivation) slicesOf(of name) []*slice {
+	d.asks(someSlices, of.namespace, of.name)
+	if list := d.cluster.slices[of]; len(list) > 0 {
 		return list
 	}
 	var list []*slice
-	for s := c.endpoints[of]; s != nil; s = s.rest {
+	for s := d.cluster.endpoints[of]; s != nil; s = s.rest {
 		list = append(list, s)
 	}
 	return list

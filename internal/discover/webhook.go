@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"ringfence.dev/ringfence/rules"
 )
@@ -22,18 +23,47 @@ type hook struct {
 	host string
 	// class: some webhooks may fail.
 	class Class
+	// logs is what the API server logs when its packets are dropped.
+	logs string
 }
 
 type rawServiceRef struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Port      int64  `json:"port"`
+	Path      string `json:"path"`
 }
 
 type rawClientConfig struct {
 	URL     string         `json:"url"`
 	Service *rawServiceRef `json:"service"`
 }
+
+// post is the request that the API server makes, in the words of its log.
+func (c *rawClientConfig) post(seconds int64) string {
+	at := c.URL
+	if s := c.Service; s != nil {
+		at = fmt.Sprintf("https://%s.%s.svc:%d/%s", s.Name, s.Namespace, cmp.Or(s.Port, httpsPort), strings.TrimPrefix(s.Path, "/"))
+	}
+	end := "context deadline exceeded"
+	if seconds >= dialWaits { // it may give up the connection before the request
+		end += ", or i/o timeout"
+	}
+	return fmt.Sprintf("Post \"%s?timeout=%ds\": %s", at, seconds, end)
+}
+
+// addressOf stands for an address that no need can know: where the API server
+// sends to is its own choice.
+func addressOf(s *rawServiceRef) string {
+	return fmt.Sprintf("(address of Service %s/%s):%d", s.Namespace, s.Name, cmp.Or(s.Port, httpsPort))
+}
+
+// Seconds that the API server waits, unless a webhook says otherwise.
+const (
+	webhookWaits    = 10
+	conversionWaits = 30
+	dialWaits       = 30
+)
 
 // httpsPort is where the API server calls what names no port.
 const httpsPort = 443
@@ -43,6 +73,7 @@ func (r *reader) webhooks() {
 		Webhooks []struct {
 			Name          string          `json:"name"`
 			FailurePolicy string          `json:"failurePolicy"`
+			Seconds       int64           `json:"timeoutSeconds"`
 			ClientConfig  rawClientConfig `json:"clientConfig"`
 		} `json:"webhooks"`
 	}
@@ -52,8 +83,9 @@ func (r *reader) webhooks() {
 	for i := range o.Webhooks {
 		w := &o.Webhooks[i]
 		h := hook{what: "webhook " + w.Name, field: fmt.Sprintf("/webhooks/%d/clientConfig", i), class: Essential}
+		h.logs = fmt.Sprintf("failed calling webhook %q: failed to call webhook: %s", w.Name, w.ClientConfig.post(cmp.Or(w.Seconds, webhookWaits)))
 		if w.FailurePolicy == "Ignore" {
-			h.class = Expected
+			h.class, h.logs = Expected, fmt.Sprintf("Failed calling webhook, failing open %s: %s", w.Name, h.logs)
 		}
 		r.hook(h, &w.ClientConfig)
 	}
@@ -62,6 +94,14 @@ func (r *reader) webhooks() {
 func (r *reader) conversion() {
 	var o struct {
 		Spec struct {
+			Group string `json:"group"`
+			Names struct {
+				Kind string `json:"kind"`
+			} `json:"names"`
+			Versions []struct {
+				Name    string `json:"name"`
+				Storage bool   `json:"storage"`
+			} `json:"versions"`
 			Conversion struct {
 				Strategy string `json:"strategy"`
 				Webhook  struct {
@@ -70,24 +110,41 @@ func (r *reader) conversion() {
 			} `json:"conversion"`
 		} `json:"spec"`
 	}
-	if r.decode(&o) && o.Spec.Conversion.Strategy == "Webhook" {
-		r.hook(hook{what: "conversion of " + r.Name, field: "/spec/conversion/webhook/clientConfig", class: Essential}, &o.Spec.Conversion.Webhook.ClientConfig)
+	if !r.decode(&o) || o.Spec.Conversion.Strategy != "Webhook" {
+		return
 	}
+	to := &o.Spec.Conversion.Webhook.ClientConfig
+	h := hook{what: "conversion of " + r.Name, field: "/spec/conversion/webhook/clientConfig", class: Essential}
+	for _, v := range o.Spec.Versions { // objects are stored in one and asked for in another
+		if h.logs == "" || v.Storage {
+			h.logs = fmt.Sprintf("conversion webhook for %s/%s, Kind=%s failed: %s", o.Spec.Group, v.Name, o.Spec.Names.Kind, to.post(conversionWaits))
+		}
+	}
+	r.hook(h, to)
 }
 
 func (r *reader) apiService() {
 	var o struct {
 		Spec struct {
+			Group   string         `json:"group"`
+			Version string         `json:"version"`
 			Service *rawServiceRef `json:"service"`
 		} `json:"spec"`
 	}
-	if r.decode(&o) && o.Spec.Service != nil { // without one the API server answers itself
-		r.hook(hook{what: "API " + r.Name, field: "/spec", class: Essential}, &rawClientConfig{Service: o.Spec.Service})
+	if !r.decode(&o) || o.Spec.Service == nil { // without one the API server answers itself
+		return
 	}
+	s := o.Spec.Service
+	r.hook(hook{
+		what: "API " + r.Name, field: "/spec", class: Essential,
+		logs: fmt.Sprintf("%s failed with: failing or missing response from https://%s/apis/%s/%s: context deadline exceeded", r.Name, addressOf(s), o.Spec.Group, o.Spec.Version),
+	}, &rawClientConfig{Service: s})
 }
 
 func (r *reader) hook(h hook, to *rawClientConfig) {
 	h.object = r.object
+	bad := r.bad
+	r.bad = false // one that makes no sense does not hide the others
 	switch {
 	case (to.URL == "") == (to.Service == nil):
 		r.wrongf(h.field, "want either a url or a service")
@@ -103,8 +160,9 @@ func (r *reader) hook(h hook, to *rawClientConfig) {
 		h.host, h.port = r.hostPort(h.field, to.URL)
 	}
 	if !r.bad {
-		r.cluster.hooks = append(r.cluster.hooks, &h)
+		r.keep(&h)
 	}
+	r.bad = r.bad || bad
 }
 
 // hostPort reads host and port of a URL.
@@ -124,16 +182,14 @@ func (r *reader) hostPort(pointer, text string) (host string, port uint16) {
 	return u.Hostname(), r.port(pointer, n)
 }
 
-// deriveHooks finds what the API server must reach to answer.
-func (d *derivation) deriveHooks() {
-	for _, h := range d.cluster.hooks {
-		because := h.at("%s", h.field)
-		why := h.what + " fails"
-		if h.host != "" {
-			to := d.outside(h.host)
-			d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(h.port), Class: h.class, Wire: Host, Why: why}, because)
-			continue
-		}
-		d.call(&call{from: Party{Kind: APIServer}, service: h.service, port: h.port, class: h.class, why: why, because: because})
+// derive adds what the API server must reach to answer.
+func (h *hook) derive(d *derivation) {
+	because := h.at("%s", h.field)
+	why := h.what + " fails"
+	if h.host != "" {
+		to := d.outside(h.host)
+		d.need(&Need{From: Party{Kind: APIServer}, To: to, Protocol: rules.TCP, Ports: one(h.port), Class: h.class, Wire: Host, Why: why, Logs: h.logs}, because)
+		return
 	}
+	d.call(&call{from: Party{Kind: APIServer}, service: h.service, port: h.port, class: h.class, why: why, logs: h.logs, because: because})
 }

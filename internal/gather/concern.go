@@ -20,6 +20,8 @@ func Clusters(ctx context.Context, from client.Reader, o client.Object) []types.
 	case *v1alpha1.Cluster:
 		found = append(r.inVPC(o.Spec.VPCName), o.Name)
 		found = append(found, r.sharing(UsedByCluster(o))...)
+	case *v1alpha1.ClusterNeeds:
+		found = []string{o.Name}
 	case *v1alpha1.NodePool:
 		found = append(r.sharing(UsedByPool(o)), o.Spec.ClusterName)
 	case *v1alpha1.Host:

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/internal/convert"
-	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
 
@@ -19,7 +18,10 @@ import (
 // so do the accepts of priority 1 that it beats today, unless they are needed:
 // they would come alive, and open what nobody asked for.
 func (j *judge) fix(q *question, m *rules.Missing) (edits []rules.Edit, careful string, err error) {
-	adds := profiles.FixRules(m.Need, &q.facts)
+	adds := q.fixRules(&m.Need)
+	if len(adds) == 0 {
+		return nil, "; no fix is offered: it would take more rules than anybody would write", nil
+	}
 	first := slices.IndexFunc(m.Blockers, func(r *rules.MergedRule) bool { return r.Priority == 1 })
 	if first < 0 {
 		if len(m.Blockers) > 0 {
@@ -95,7 +97,7 @@ func (j *judge) keep(q *question, change *rules.Change) ([]rules.Edit, error) {
 			return nil, err
 		}
 		if cut {
-			edits = append(edits, addAll(q.facts.Group, profiles.FixRules(*n, &q.facts))...)
+			edits = append(edits, addAll(q.facts.Group, q.fixRules(n))...)
 		}
 	}
 	return edits, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/discover"
 	"ringfence.dev/ringfence/profiles"
 	"ringfence.dev/ringfence/rules"
 )
@@ -23,6 +24,9 @@ type Options struct {
 	Cluster string
 	// Exempt says for which groups exempt traffic passes unasked.
 	Exempt ExemptChoice
+	// Live are the needs of running clusters, by the cluster's ID. They count
+	// beside those of the tables.
+	Live map[string]*discover.Report
 }
 
 // Check judges every set of groups that hosts of the inventory's clusters wear,
@@ -35,6 +39,7 @@ func Check(inv *convert.Inventory, tables *profiles.Tables, o Options) (*Report,
 		inv: inv, tables: tables, options: o, known: knownGroups(inv), worlds: newWorlds(inv, tables.Exempt(), o.Exempt),
 		missing: newItems(), excess: newItems(), findings: newItems(), asked: map[string]*question{},
 	}
+	j.runningClusters(o.Live)
 	used := map[string]bool{}
 	for i := range inv.Clusters {
 		if err := j.cluster(&inv.Clusters[i], used); err != nil {
@@ -61,8 +66,10 @@ type judge struct {
 	tables  *profiles.Tables
 	options Options
 	worlds
-	known  map[string]*rules.Group // whose type the files tell, by name
-	report Report
+	known map[string]*rules.Group // whose type the files tell, by name
+	// running are the clusters that were read, by ID.
+	running map[string]*running
+	report  Report
 	// missing, excess and findings become the report's lists.
 	missing, excess, findings items
 	// asked keeps the first few questions for [judge.concert].
@@ -74,6 +81,9 @@ type judge struct {
 func (j *judge) cluster(c *convert.Cluster, used map[string]bool) error {
 	asked := j.options.Cluster == "" || j.options.Cluster == c.ID
 	judgeable := asked && j.unknownFacts(c)
+	if asked {
+		j.unknownNeeds(c)
+	}
 	for _, w := range wornSets(j.inv, c) {
 		for _, g := range w.groups {
 			used[g.Name] = true
@@ -134,7 +144,10 @@ type question struct {
 	policy *rules.Policy
 	space  *rules.Workspace
 	needs  []rules.Need
-	// needed are the flows of needs, by direction.
+	// demands are those among needs that a running cluster has.
+	demands map[rules.Need]*demand
+	// needed are the flows of needs, by direction, but for those of demands that
+	// anybody can make: to expose a port is not to need it.
 	needed [2]rules.Set
 	// profile are the rules of the profile that the group was meant to have.
 	profile []rules.Rule
@@ -189,7 +202,7 @@ func (j *judge) ask(w *worn) (*question, error) {
 		}
 	}
 	for _, d := range []rules.Direction{rules.Ingress, rules.Egress} {
-		if q.needed[d], err = q.space.NeedSet(d, q.needs, j.inv.PrefixLists); err != nil {
+		if q.needed[d], err = q.space.NeedSet(d, q.wanted(), j.inv.PrefixLists); err != nil {
 			return nil, err
 		}
 		if q.excess[d], err = q.policy.Excess(q.needed[d]); err != nil {
@@ -243,6 +256,7 @@ func (j *judge) expand(q *question) error {
 		return err
 	}
 	q.needs = least.Needs
+	j.live(q)
 	scope := cmp.Or(j.options.Profile, q.worn.profile, profiles.Recommended)
 	chosen, err := j.tables.Expand(&q.facts, scope)
 	if err != nil {
@@ -270,6 +284,10 @@ func (j *judge) findMissing(q *question) error {
 			return fmt.Errorf("cannot find what would mend them: %w", err)
 		}
 		it.Fix, it.Why, q.lacking = fix, it.Why+careful, true
+		if it.Severity < rules.High { // a component's, or nobody's: no need of the cluster
+			j.findings.add(it)
+			continue
+		}
 		j.report.Unmet++
 		j.missing.add(it)
 	}
@@ -302,6 +320,9 @@ func (q *question) missingItem(m *rules.Missing) Item {
 	it.Protocol, it.Ports, it.Peer = m.Need.Protocol.String(), m.Need.Ports.String(), m.Need.Peer.String()
 	it.Example = q.packet(&m.Example, &m.Need)
 	it.Why = m.Need.Why + "; " + decided(&m.Verdict)
+	if d := q.demands[m.Need]; d != nil {
+		it.Severity, it.Logs = d.severity(), d.logs
+	}
 	if m.OnlyUnknown {
 		it.ID = rules.UnknownMembers
 		it.Why = fmt.Sprintf("no file lists the members of group %s, so nobody can tell whether rules by address let them in: add the output of DescribeNetworkInterfaces --SecurityGroupId %s (needed: %s)",

@@ -47,6 +47,8 @@ type Item struct {
 	Peer      string
 	Component string // what breaks; missing needs only
 	Why       string
+	// Logs is what the API server logs meanwhile; empty if nothing of its own.
+	Logs string
 	// Source is the row of the table, or where the rule stands.
 	Source  string
 	Example *rules.Flow // nil if no flow shows it; has a source port only if that matters

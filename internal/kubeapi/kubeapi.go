@@ -80,6 +80,9 @@ type silent struct{}
 // HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
 func (silent) HandleWarningHeaderWithContext(context.Context, int, string, string) {}
 
+// Config returns how to connect, a copy.
+func (s *Server) Config() *rest.Config { return rest.CopyConfig(s.config) }
+
 // Objects are those of one resource in the namespace.
 func (s *Server) Objects(resource schema.GroupVersionResource) dynamic.ResourceInterface {
 	return s.In(resource, s.Namespace)

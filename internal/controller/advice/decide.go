@@ -11,6 +11,8 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
+	"ringfence.dev/ringfence/internal/discover"
+	"ringfence.dev/ringfence/internal/gather"
 	"ringfence.dev/ringfence/internal/judge"
 	"ringfence.dev/ringfence/internal/status"
 	"ringfence.dev/ringfence/profiles"
@@ -50,15 +52,24 @@ func (v *verdict) worse(said []metav1.Condition) bool {
 }
 
 // judgeCluster says of a cluster what ringfence check says.
-func judgeCluster(c *v1alpha1.Cluster, o *convert.Objects, tables *profiles.Tables) verdict {
+func judgeCluster(u *gather.Unit, tables *profiles.Tables) verdict {
+	c := u.Cluster
 	if ready := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
 		return unknown(c, "the cluster is not ready: see condition Ready")
 	}
-	inv, mistakes := convert.Sound(o)
+	inv, mistakes := convert.Sound(&u.Objects)
 	if inv == nil {
 		return unknown(c, mistakes[0].Error())
 	}
-	report, err := judge.Check(inv, tables, judge.Options{})
+	live := map[string]*discover.Report{}
+	if u.Needs != nil {
+		needs, err := discover.FromObject(u.Needs)
+		if err != nil {
+			return unknown(c, err.Error())
+		}
+		live[c.Name] = needs
+	}
+	report, err := judge.Check(inv, tables, judge.Options{Live: live})
 	if err != nil {
 		return unknown(c, err.Error())
 	}

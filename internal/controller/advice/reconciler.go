@@ -57,6 +57,7 @@ func Add(m manager.Manager) error {
 		Watches(&v1alpha1.AddressSlice{}, concerned).
 		Watches(&v1alpha1.VPC{}, concerned).
 		Watches(&v1alpha1.PrefixList{}, concerned).
+		Watches(&v1alpha1.ClusterNeeds{}, concerned).
 		Complete(quiet(a.cluster))
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (a *adviser) cluster(ctx context.Context, key types.NamespacedName) (time.D
 		delete(a.since, key)
 		return 0, a.remember(ctx, key, nil)
 	}
-	v := judgeCluster(unit.Cluster, &unit.Objects, a.tables)
+	v := judgeCluster(unit, a.tables)
 	if v.worse(unit.Cluster.Status.Conditions) {
 		if wait := a.settle(key); wait > 0 {
 			return wait, nil

@@ -126,6 +126,7 @@ func (r *reconciler) write(ctx context.Context, u *gather.Unit, d decision) erro
 		}
 	}
 	have := u.Cluster.Status
+	have.Discovered = nil // another owner's
 	have.Conditions = status.Owned(have.Conditions, v1alpha1.ConditionAccepted, v1alpha1.ConditionReady)
 	if equality.Semantic.DeepEqual(have, d.cluster) {
 		return nil

@@ -38,7 +38,7 @@ type prepared struct {
 func prepare(u *gather.Unit) *prepared {
 	p := &prepared{unit: u, objects: u.Objects}
 	c := *u.Cluster
-	c.Status = v1alpha1.ClusterStatus{}
+	c.Status = v1alpha1.ClusterStatus{Discovered: u.Cluster.Status.Discovered}
 	ask := &u.Cluster.Spec.SecurityGroup
 	if ask.Name == "" {
 		p.want(want{name: c.Name, owner: u.Cluster, kind: v1alpha1.KindCluster, profile: profiles.Scope(ask.Profile), spec: spec(u.Cluster, ask.Type, ask.InnerAccess)})
