@@ -33,6 +33,7 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/admission/certificates/approval"
 	"k8s.io/kubernetes/plugin/pkg/admission/certificates/signing"
 	"k8s.io/kubernetes/plugin/pkg/admission/certificates/subjectrestriction"
+	"k8s.io/utils/clock"
 )
 
 // issuerURL names us in the tokens of service accounts. Nothing is fetched
@@ -61,6 +62,10 @@ func newAPI(ctx context.Context, cfg *Config, certs *pki, store *etcd, listener 
 		return nil, err
 	}
 	generic.EffectiveVersion = release{generic.EffectiveVersion}
+	if _, err := shorten(generic, informers); err != nil {
+		return nil, err
+	}
+	generic.Authentication.Authenticator = newCertified(generic.Authentication.Authenticator, clock.RealClock{})
 	resolver := webhook.NewDefaultServiceResolver()
 	finder, err := newMapper(generic.LoopbackClientConfig)
 	if err != nil {

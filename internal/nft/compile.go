@@ -50,7 +50,13 @@ type Compiler struct {
 	// crowds are the chains of the classes whose members are in sets, by direction
 	// and family; empty where no group matters.
 	crowds [2][2]string
+	// homes name the maps that members are in, the same way.
+	homes [2][2]home
 }
+
+// A home is where the members of one direction and family are: those of the class
+// that has a set, and all others.
+type home struct{ members, others string }
 
 // A place is a branch where it stands: what a port is depends on the protocol,
 // and what a member's address is on the family.
@@ -90,6 +96,12 @@ func New(in Input) (*Compiler, error) {
 		}
 	}
 	c.version = in.fingerprint()
+	for _, d := range sides {
+		for space, family := range families {
+			chain := DispatchChain(c.version, d, family)
+			c.homes[d][space] = home{members: chain + "_members", others: chain + "_others"}
+		}
+	}
 	c.base = c.baseChains()
 	return c, nil
 }
@@ -278,8 +290,8 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 		}
 		ranges.Elements = append(ranges.Elements, Element{span, target})
 	}
-	members := Map{Name: n.Name + membersSuffix, Key: key, Set: true}
-	others := Map{Name: n.Name + othersSuffix, Key: key}
+	members := Map{Name: c.homes[d][s].members, Key: key, Set: true}
+	others := Map{Name: c.homes[d][s].others, Key: key}
 	for len(list) > 0 {
 		addr := list[0].addr
 		var groups []int
@@ -303,12 +315,6 @@ func (c *Compiler) dispatch(d rules.Direction, s flowset.Space, family string, l
 	n.Rules = append(n.Rules, Lookup{key, ranges.Name}, Goto{fallback})
 	return n, nil
 }
-
-// What the names of the maps of members end in.
-const (
-	membersSuffix = "_members"
-	othersSuffix  = "_others"
-)
 
 // crowd returns the chain of the class that most members are likely to have:
 // those of one group, outside the ranges that rules tell apart. They are kept in
@@ -344,14 +350,14 @@ func (c *Compiler) crowd(d rules.Direction, s flowset.Space) (string, error) {
 func (c *Compiler) Groups(d rules.Direction) []string { return c.sides[d].Groups() }
 
 // membership returns the move that takes an address into the map for a class, or
-// out of it; false for no class.
-func (c *Compiler) membership(d rules.Direction, a netip.Addr, class string) (Move, bool) {
+// out of it. Of no class it says nothing.
+func (c *Compiler) membership(d rules.Direction, a netip.Addr, class string) Move {
 	space := flowset.SpaceOf(a)
-	m := Move{Map: DispatchChain(c.version, d, families[space]) + othersSuffix, Key: peerKey(d, space), Address: flowset.AddrFrom(a)}
+	m := Move{Map: c.homes[d][space].others, Key: peerKey(d, space), Address: flowset.AddrFrom(a)}
 	if class == c.crowds[d][space] {
-		m.Map, m.Set = DispatchChain(c.version, d, families[space])+membersSuffix, true
+		m.Map, m.Set = c.homes[d][space].members, true
 	}
-	return m, class != ""
+	return m
 }
 
 // member returns the element of an address that these groups hold: indexes of
@@ -389,27 +395,25 @@ func (c *Compiler) Moves(changes []Change) ([]Move, error) {
 				return nil, err
 			}
 			if from != to {
-				out = append(out, c.moves(d, changes[i].Address, from, to)...)
+				out = c.moves(out, d, changes[i].Address, from, to)
 			}
 		}
 	}
 	return out, nil
 }
 
-// moves returns the one or two moves between two classes.
-func (c *Compiler) moves(d rules.Direction, a netip.Addr, from, to string) []Move {
-	var out []Move
-	leave, left := c.membership(d, a, from)
-	join, joined := c.membership(d, a, to)
+// moves adds the one or two moves between two classes; empty is none.
+func (c *Compiler) moves(out []Move, d rules.Direction, a netip.Addr, from, to string) []Move {
+	leave, join := c.membership(d, a, from), c.membership(d, a, to)
 	leave.From, join.To = from, to
-	if left && joined && leave.Map == join.Map {
+	if from != "" && to != "" && leave.Map == join.Map {
 		leave.To = to
-		return []Move{leave}
+		return append(out, leave)
 	}
-	if left {
+	if from != "" {
 		out = append(out, leave)
 	}
-	if joined {
+	if to != "" {
 		out = append(out, join)
 	}
 	return out
@@ -435,9 +439,10 @@ func (c *Compiler) targetOf(d rules.Direction, a netip.Addr, groups []string) (s
 // can be made; the kernel may have some of them already.
 func (c *Compiler) Needs(moves []Move) []*Node {
 	var entry Node
-	for _, m := range moves {
-		if m.To != "" {
-			entry.Rules = append(entry.Rules, Goto{m.To})
+	last := ""
+	for i := range moves {
+		if to := moves[i].To; to != "" && to != last { // most go where the one before goes
+			entry.Rules, last = append(entry.Rules, Goto{to}), to
 		}
 	}
 	leaves, classes := c.reachable([]Node{entry})

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/rules"
@@ -142,16 +143,16 @@ type Moves struct {
 
 // ByMap sorts moves by map, those that change nothing left out.
 func ByMap(moves []Move) []Moves {
-	at := map[string]int{}
 	var out []Moves
-	for _, m := range moves {
+	for k := range moves {
+		m := &moves[k]
 		if m.From == m.To {
 			continue
 		}
-		i, ok := at[m.Map]
-		if !ok {
-			i = len(out)
-			at[m.Map], out = i, append(out, Moves{Map: m.Map, Key: m.Key, Set: m.Set})
+		// There are two maps for a direction and family.
+		i := slices.IndexFunc(out, func(o Moves) bool { return o.Map == m.Map })
+		if i < 0 {
+			i, out = len(out), append(out, Moves{Map: m.Map, Key: m.Key, Set: m.Set})
 		}
 		if m.From != "" {
 			out[i].Remove = append(out[i].Remove, m.Address)

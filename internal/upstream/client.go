@@ -58,12 +58,17 @@ func Open(dir statedir.Dir, c clock.WithTicker, log *slog.Logger) (*Client, erro
 	// The files are read again when they change: the host renews its certificate.
 	config.CertFile, config.KeyFile = dir.Path(pairFile), dir.Path(pairFile)
 	config.Dial = client.reached.dial
-	if client.rest, err = rest.UnversionedRESTClientFor(config); err != nil {
+	// One connection for all that is asked: the control plane has one for each host.
+	shared, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use %s: %w", p.Server, err)
+	}
+	if client.rest, err = rest.UnversionedRESTClientForConfigAndClient(config, shared); err != nil {
 		return nil, fmt.Errorf("cannot use %s: %w", p.Server, err)
 	}
 	ours := rest.CopyConfig(config)
 	ours.GroupVersion = &v1alpha1.GroupVersion
-	if client.ours, err = rest.RESTClientFor(ours); err != nil {
+	if client.ours, err = rest.RESTClientForConfigAndClient(ours, shared); err != nil {
 		return nil, fmt.Errorf("cannot use %s: %w", p.Server, err)
 	}
 	return client, nil

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -124,12 +125,28 @@ func poke(c chan struct{}) {
 // watch lists and watches until the context ends; what fails is tried again,
 // later and later.
 func (f *Feed) watch(ctx context.Context, resource string, of metav1.ListOptions, kind runtime.Object, into cache.ReflectorStore) {
-	lw := cache.NewFilteredListWatchFromClient(f.client.ours, resource, f.client.Host.Namespace, func(o *metav1.ListOptions) {
+	var from cache.Getter = plain{f.client.ours}
+	if resource == slicesResource {
+		from = f.client.ours
+	}
+	lw := cache.NewFilteredListWatchFromClient(from, resource, f.client.Host.Namespace, func(o *metav1.ListOptions) {
 		o.FieldSelector, o.LabelSelector = of.FieldSelector, of.LabelSelector
 	})
 	r := cache.NewReflectorWithOptions(f.listed(lw), kind, into, cache.ReflectorOptions{Name: resource})
 	go r.RunWithContext(ctx)
 }
+
+// slicesResource is the one kind of which there may be megabytes. They are worth
+// compressing.
+const slicesResource = "addressslices"
+
+// plain asks for answers that are not compressed. Left alone, the control plane
+// compresses each change for each of its hosts anew, which costs both sides more
+// than the kilobyte that it saves, and the host 40 KB for as long as it watches.
+type plain struct{ of cache.Getter }
+
+// Get implements cache.Getter.
+func (p plain) Get() *rest.Request { return p.of.Get().SetHeader("Accept-Encoding", "identity") }
 
 // named selects the one object with a name.
 func named(name string) metav1.ListOptions {
@@ -152,7 +169,12 @@ func (f *Feed) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-f.events:
-			f.pause(ctx, fold)
+			folded := f.client.clock.After(fold)
+			f.ahead(ctx)
+			select {
+			case <-ctx.Done():
+			case <-folded:
+			}
 			backoff = firstRetry
 		case <-retry:
 			backoff = min(2*backoff, lastRetry) //nolint:mnd // twice as long
@@ -217,8 +239,34 @@ func text(err error) string {
 // errTryAgain says that asking again may help.
 var errTryAgain = errors.New("tried again soon")
 
+// ahead fetches what will be needed while changes are gathered. What goes wrong
+// shows in the turn.
+func (f *Feed) ahead(ctx context.Context) {
+	a, err := f.told(ctx)
+	if err == nil {
+		_ = f.read(ctx, a.RulesetName)
+	}
+}
+
 // assignment reads what is known.
 func (f *Feed) assignment(ctx context.Context) (*Assignment, error) {
+	a, err := f.told(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.read(ctx, a.RulesetName); err != nil {
+		return nil, err
+	}
+	a.Ruleset = f.ruleset
+	if a.Members, err = f.members(ctx, convert.RulesetGroups(f.ruleset)); err != nil {
+		return nil, err
+	}
+	a.Reached, a.Here = f.client.reached.get()
+	return a, nil
+}
+
+// told returns which Ruleset the host is to run, and who says so.
+func (f *Feed) told(ctx context.Context) (*Assignment, error) {
 	host, rollouts, err := f.known(ctx)
 	if err != nil {
 		return nil, err
@@ -231,20 +279,20 @@ func (f *Feed) assignment(ctx context.Context) (*Assignment, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: the first rules of groups %v are tried on another host", ErrUnknown, rollout.Spec.SecurityGroupNames)
 	}
-	if name != f.rulesetName {
-		spec, err := f.client.ruleset(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		f.ruleset, f.rulesetName = spec, name
+	return &Assignment{Host: host, Rollout: rollout, RulesetName: name}, nil
+}
+
+// read reads a Ruleset, unless it is the one that was read last.
+func (f *Feed) read(ctx context.Context, name string) error {
+	if name == f.rulesetName {
+		return nil
 	}
-	members, err := f.members(ctx, convert.RulesetGroups(f.ruleset))
+	spec, err := f.client.ruleset(ctx, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a := &Assignment{Host: host, Rollout: rollout, RulesetName: name, Ruleset: f.ruleset, Members: members}
-	a.Reached, a.Here = f.client.reached.get()
-	return a, nil
+	f.ruleset, f.rulesetName = spec, name
+	return nil
 }
 
 // known returns what says which Ruleset the host runs.
@@ -329,7 +377,7 @@ func (f *Feed) members(ctx context.Context, named []string) (map[string][]netip.
 			g = &group{stop: stop, changed: f.event}
 			f.groups[name] = g
 			of := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.securityGroupName", name).String()}
-			f.watch(ctx, "addressslices", of, &v1alpha1.AddressSlice{}, &locked{&f.mu, g})
+			f.watch(ctx, slicesResource, of, &v1alpha1.AddressSlice{}, &locked{&f.mu, g})
 		}
 		list, err := g.members()
 		switch {

@@ -14,7 +14,7 @@ import (
 
 // addElements collects elements of m, as many a message as fit.
 func (k *Kernel) addElements(s *nftables.Set, m *nft.Map, list []nft.Element, timeout time.Duration) error {
-	p := parcel{kernel: k, set: s}
+	p := parcel{kernel: k, set: s, elements: make([]nftables.SetElement, 0, min(len(list), maxElements))}
 	for _, e := range list {
 		first := begin(m, e)
 		first.Timeout = timeout
@@ -106,8 +106,9 @@ func (k *Kernel) Move(needs []*nft.Node, moves []nft.Move) error {
 		m := nft.Map{Name: part.Map, Key: part.Key, Set: part.Set}
 		s := k.set(&m)
 		for i := 0; i < len(part.Remove); i += maxElements {
-			var list []nftables.SetElement
-			for _, a := range part.Remove[i:min(i+maxElements, len(part.Remove))] {
+			chunk := part.Remove[i:min(i+maxElements, len(part.Remove))]
+			list := make([]nftables.SetElement, 0, len(chunk))
+			for _, a := range chunk {
 				list = append(list, nftables.SetElement{Key: key(m.Key, a)})
 			}
 			if err := k.conn.SetDeleteElements(s, list); err != nil {
