@@ -222,4 +222,3 @@ func (f *fleet) explained(reason, text string) {
 		return fmt.Sprintf("no Event %s says %q: %s", reason, text, strings.Join(all, "\n"))
 	})
 }
-

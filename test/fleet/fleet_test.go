@@ -122,11 +122,11 @@ func scheme(t *testing.T) *runtime.Scheme {
 // It skips the test if it may not make namespaces.
 func newFleet(t *testing.T, addresses map[string]string, more ...func(*fleet)) *fleet {
 	t.Helper()
-	return fleetOf(t, env, addresses)
+	return fleetOf(t, env, addresses, more...)
 }
 
 // fleetOf is newFleet with a control plane of its own.
-func fleetOf(t *testing.T, e *testenv.Env, addresses map[string]string) *fleet {
+func fleetOf(t *testing.T, e *testenv.Env, addresses map[string]string, more ...func(*fleet)) *fleet {
 	t.Helper()
 	f := apiOf(t, e)
 	f.lab, f.nodes = netns.New(), map[string]*node{}

@@ -57,7 +57,11 @@ type outcome struct {
 }
 
 // A news is an Event about a Cluster.
-type news struct{ kind, reason, text string }
+type news struct {
+	kind, reason, text string
+	// about is the port: of Events that differ in the text alone the first is kept.
+	about string
+}
 
 // decide opens what is needed, and closes what has long been gone. What cannot be
 // known closes nothing.
@@ -236,8 +240,11 @@ func (s *state) callers(out *outcome) {
 	}
 }
 
+// tellf adds news about a port, whose text starts with it.
 func (o *outcome) tellf(kind, reason, format string, args ...any) {
-	o.news = append(o.news, news{kind, reason, fmt.Sprintf(format, args...)})
+	text := fmt.Sprintf(format, args...)
+	about, _, _ := strings.Cut(text, " ")
+	o.news = append(o.news, news{kind, reason, text, about})
 }
 
 // condition says whether all is read that tells needs.

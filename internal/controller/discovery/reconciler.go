@@ -192,7 +192,7 @@ func (r *reconciler) tell(c *v1alpha1.Cluster, list []news) {
 	r.told[key] = still
 	r.mu.Unlock()
 	for _, n := range fresh {
-		r.recorder.Eventf(c, nil, n.kind, n.reason, "Discover", "%s", status.Lines([]string{n.text}, maxNote))
+		r.recorder.Eventf(c, nil, n.kind, n.reason, "Discover "+n.about, "%s", status.Lines([]string{n.text}, maxNote))
 	}
 }
 
