@@ -109,7 +109,7 @@ var floors = []floor{
 	{room: "/test/truth", never: light},
 	// For tests only: beside internal/controlplane nobody else has an API server.
 	{room: "/test/apiserver", never: slices.Concat(cloudless, plain)},
-	{room: "/test/fleet", only: []string{module + "/test/fleet"}, tests: []string{"github.com/go-logr", "k8s.io", "sigs.k8s.io/controller-runtime", "github.com/vishvananda", "golang.org/x/sys", module + "/api", module + "/internal", module + "/test/netns"}},
+	{room: "/test/fleet", only: []string{module + "/test/fleet"}, tests: []string{"github.com/go-logr", "k8s.io", "sigs.k8s.io/controller-runtime", "github.com/vishvananda", "golang.org/x/sys", module + "/api", module + "/internal", module + "/test/netns", module + "/test/apiserver"}},
 	{room: "/cmd/ringfence", never: light},
 	{room: "/cmd/ringfence-server", never: append(slices.Clone(cloudless), ban{"programs do not link what tests stand on", []string{module + "/test", module + "/internal/testenv"}})},
 	{room: "/cmd/ringfence-agent", never: light},
