@@ -77,7 +77,7 @@ func (cmd *rulesCommand) runTight(c *cobra.Command) error {
 // own objects describe.
 func (cmd *rulesCommand) tightCluster(c *cobra.Command) (*convert.Cluster, *convert.Inventory, error) {
 	inv := &convert.Inventory{}
-	if cmd.given() || cmd.running.options != (kubeapi.Options{}) {
+	if cmd.given() || cmd.options != (kubeapi.Options{}) {
 		var err error
 		if inv, err = cmd.find(c, &cmd.input); err != nil {
 			return nil, nil, err
