@@ -14,6 +14,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -178,7 +179,7 @@ func TestWebhookPort(t *testing.T) {
 		cp.reaches(false, to, 9444)
 	}
 
-	since := time.Now()
+	since := clock.RealClock{}.Now()
 	moveHook(t, api, "host", 8444)
 	moveHook(t, api, "pod", 9444)
 	for _, to := range everywhere {
@@ -188,7 +189,7 @@ func TestWebhookPort(t *testing.T) {
 			t.Errorf("%s: an old port is closed already", to.Name)
 		}
 	}
-	t.Logf("%s after the webhooks moved their ports were open on every host (the goal is 2 s)", time.Since(since).Round(time.Millisecond))
+	t.Logf("%s after the webhooks moved their ports were open on every host (the goal is 2 s)", clock.RealClock{}.Since(since).Round(time.Millisecond))
 	for _, to := range everywhere {
 		stranger.reaches(false, to, 8444)
 	}
