@@ -85,7 +85,7 @@ func (f *feed) pause(ctx context.Context) bool {
 
 // read says that what the cluster has of the kind is what the server has.
 func (f *feed) read() {
-	f.settle(nil, true)
+	f.settle(nil)
 }
 
 // end says why listing or watching ended; nil means that a watch was over.
@@ -100,20 +100,27 @@ func (f *feed) end(err error) {
 	case apierrors.IsNotFound(err) && f.resource.Group != "":
 		f.version = ""
 		f.replace(nil)
-		f.settle(nil, false)
+		f.settle(errNotServed)
 		return
 	case errors.As(err, &status):
 		f.version = ""
 	}
-	f.settle(err, true)
+	f.settle(err)
 }
 
 // expired reports whether the server has forgotten the version or the page that
 // was asked for.
 func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
 
+// errNotServed says that the server has no such kind, which is no failure.
+var errNotServed = errors.New("the server does not serve it")
+
 // settle keeps how it stands with the kind.
-func (f *feed) settle(failure error, served bool) {
+func (f *feed) settle(failure error) {
+	served := !errors.Is(failure, errNotServed)
+	if !served {
+		failure = nil
+	}
 	s := f.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
