@@ -46,8 +46,8 @@ func (c *rawClientConfig) post(seconds int64) string {
 		at = fmt.Sprintf("https://%s.%s.svc:%d/%s", s.Name, s.Namespace, cmp.Or(s.Port, httpsPort), strings.TrimPrefix(s.Path, "/"))
 	}
 	end := "context deadline exceeded"
-	if seconds >= dialWaits { // it may give up the connection before the request
-		end += ", or i/o timeout"
+	if seconds >= dialWaits { // three of its clocks end at once, and each has words of its own
+		end += ", i/o timeout, or Client.Timeout exceeded"
 	}
 	return fmt.Sprintf("Post \"%s?timeout=%ds\": %s", at, seconds, end)
 }
