@@ -72,6 +72,12 @@ func sensitivePorts() []sensitivePort {
 	}
 }
 
+// TakeoverPorts are those with which a machine, its etcd or its kubelet can be
+// taken over, TCP: nothing may open them by itself, or without being tried first.
+func TakeoverPorts() []PortRange {
+	return []PortRange{{First: 22, Last: 22}, {First: 2379, Last: 2380}, {First: 10250, Last: 10250}}
+}
+
 // Lint reports what is wrong with the rules whatever the cluster needs. Flows
 // of the set intended (ingress) are never called too open. Groups that are
 // known by name may be given, to find peers that can never match. The error is

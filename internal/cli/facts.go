@@ -103,6 +103,17 @@ func (f *facts) applyFacts(c *cobra.Command, inv *convert.Inventory) (*convert.I
 	return &out, nil
 }
 
+// meant returns the cluster that --cluster names, or the only one.
+func (f *facts) meant(c *cobra.Command, inv *convert.Inventory) (*convert.Cluster, error) {
+	if cluster, ok := inv.Cluster(f.only); ok {
+		return cluster, nil
+	}
+	if len(inv.Clusters) != 1 {
+		return nil, usageError(c, "the files hold %d clusters (%s): say which one with --cluster", len(inv.Clusters), clusterNames(inv))
+	}
+	return &inv.Clusters[0], nil
+}
+
 func clusterNames(inv *convert.Inventory) string {
 	names := make([]string, 0, len(inv.Clusters))
 	for i := range inv.Clusters {

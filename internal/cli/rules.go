@@ -117,12 +117,9 @@ func (cmd *rulesCommand) oneCluster(c *cobra.Command) (*convert.Cluster, *conver
 	if inv, err = cmd.applyFacts(c, inv); err != nil {
 		return nil, nil, err
 	}
-	cluster, ok := inv.Cluster(cmd.only)
-	if !ok && len(inv.Clusters) == 1 {
-		cluster, ok = &inv.Clusters[0], true
-	}
-	if !ok {
-		return nil, nil, usageError(c, "the files hold %d clusters (%s): say which one with --cluster", len(inv.Clusters), clusterNames(inv))
+	cluster, err := cmd.meant(c, inv)
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, u := range cluster.Unknown {
 		if u == convert.FactMode || u == convert.FactNodeSubnets {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/convert"
@@ -98,11 +98,7 @@ func publishedBy(ctx context.Context, server *kubeapi.Server) (map[string]*disco
 	out := map[string]*discover.Report{}
 	for i := range list.Items {
 		var o v1alpha1.ClusterNeeds
-		text, err := json.Marshal(&list.Items[i])
-		if err == nil {
-			err = json.Unmarshal(text, &o)
-		}
-		if err != nil {
+		if err := k8sruntime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, &o); err != nil {
 			return nil, fmt.Errorf("cannot read ClusterNeeds %s: %w", list.Items[i].GetName(), err)
 		}
 		if out[o.Name], err = discover.FromObject(&o); err != nil {

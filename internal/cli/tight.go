@@ -93,14 +93,8 @@ func (cmd *rulesCommand) tightCluster(c *cobra.Command) (*convert.Cluster, *conv
 	if err != nil {
 		return nil, nil, err
 	}
-	cluster, ok := inv.Cluster(cmd.only)
-	if !ok && len(inv.Clusters) == 1 {
-		cluster, ok = &inv.Clusters[0], true
-	}
-	if !ok {
-		return nil, nil, usageError(c, "the files hold %d clusters (%s): say which one with --cluster", len(inv.Clusters), clusterNames(inv))
-	}
-	return cluster, inv, nil
+	cluster, err := cmd.meant(c, inv)
+	return cluster, inv, err
 }
 
 func (cmd *rulesCommand) tightType(cluster *convert.Cluster, inv *convert.Inventory) (rules.GroupType, error) {

@@ -10,11 +10,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -145,7 +143,7 @@ func TestDiscovery(t *testing.T) {
 
 	t.Run("Moves", func(t *testing.T) {
 		r := r.with(t)
-		patch(t, running, "guard", 9443)
+		running.Retarget(t, "guard", "guard", "guard-1", 9443)
 		r.hasRules("8443/8443"+from, "9443/9443"+from)
 		r.told("NeedGone", "tcp/8443 is not needed any more and closes in 3s")
 		r.told("NeedClosed", "tcp/8443 is closed: nothing has needed it for 3s")
@@ -153,16 +151,16 @@ func TestDiscovery(t *testing.T) {
 	})
 	t.Run("Sensitive", func(t *testing.T) {
 		r := r.with(t)
-		patch(t, running, "guard", 2379)
+		running.Retarget(t, "guard", "guard", "guard-1", 2379)
 		r.told("NeedNotOpened", "tcp/2379 is not opened by itself")
-		patch(t, running, "guard", 9443)
+		running.Retarget(t, "guard", "guard", "guard-1", 9443)
 		r.hasRules("9443/9443" + from)
 	})
 	t.Run("Forbidden", func(t *testing.T) {
 		r := r.with(t)
 		unbind(t, running)
 		r.says(&v1alpha1.Cluster{}, "shop", "Discovered=False/Unreadable")
-		patch(t, running, "guard", 7443)
+		running.Retarget(t, "guard", "guard", "guard-1", 7443)
 		r.within("nothing closes", func(ctx context.Context) error {
 			c, err := fetch[v1alpha1.Cluster](ctx, r, "shop")
 			if err != nil {
@@ -220,29 +218,6 @@ func (r room) with(t *testing.T) room {
 	t.Helper()
 	r.t = t
 	return r
-}
-
-// patch lets the Service of a webhook, and its endpoints, have another port.
-func patch(t *testing.T, running *apiserver.Server, name string, port int32) {
-	t.Helper()
-	c := clientOf(t, running.Admin)
-	key := client.ObjectKey{Namespace: name, Name: name}
-	service, slice := &corev1.Service{}, &discoveryv1.EndpointSlice{}
-	if err := c.Get(t.Context(), key, service); err != nil {
-		t.Fatal(err)
-	}
-	service.Spec.Ports[0].TargetPort = intstr.FromInt32(port)
-	if err := c.Update(t.Context(), service); err != nil {
-		t.Fatal(err)
-	}
-	key.Name += "-1"
-	if err := c.Get(t.Context(), key, slice); err != nil {
-		t.Fatal(err)
-	}
-	slice.Ports[0].Port = &port
-	if err := c.Update(t.Context(), slice); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // unbind takes the rights away from who reads.

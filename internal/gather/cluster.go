@@ -27,8 +27,6 @@ import (
 // so that their mistakes stay theirs.
 type Unit struct {
 	Cluster *v1alpha1.Cluster
-	// Needs are those of the running cluster; nil if it is not read.
-	Needs *v1alpha1.ClusterNeeds
 	// Objects hold the cluster, its VPC, node pools, groups, prefix lists and
 	// hosts, oldest first, and those who share an address or a group with them:
 	// a name, addresses and groups, in no cluster.
@@ -50,7 +48,6 @@ func Cluster(ctx context.Context, from client.Reader, key types.NamespacedName) 
 	u := &Unit{Cluster: c, Own: map[string]*v1alpha1.Host{}, Groups: map[string]*v1alpha1.SecurityGroup{}, Bare: map[string]bool{}}
 	u.Objects.Clusters = []*v1alpha1.Cluster{c}
 	u.Objects.NodePools = list[v1alpha1.NodePool](r, &v1alpha1.NodePoolList{}, byCluster, c.Name)
-	u.Needs = get[v1alpha1.ClusterNeeds](r, c.Name)
 	u.elders(r)
 	u.hosts(r)
 	u.groups(r)

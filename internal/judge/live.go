@@ -48,18 +48,23 @@ type running struct {
 	report *discover.Report
 	places map[discover.Party][]netip.Prefix
 	// lists name the addresses of parties, so that one need is one need.
-	lists map[string]rules.PrefixList
+	lists map[discover.Party]rules.PrefixList
+	// alone is set if all of the cluster wears one set of groups.
+	alone bool
 }
 
 func newRunning(cluster string, r *discover.Report) *running {
-	c := &running{report: r, places: map[discover.Party][]netip.Prefix{}, lists: map[string]rules.PrefixList{}}
+	c := &running{report: r, places: map[discover.Party][]netip.Prefix{}, lists: map[discover.Party]rules.PrefixList{}}
 	for i := range r.Parties {
 		c.places[r.Parties[i].Party] = r.Parties[i].Prefixes
 	}
 	for i := range r.Needs {
 		for _, p := range []discover.Party{r.Needs[i].From, r.Needs[i].To} {
+			if _, ok := c.lists[p]; ok {
+				continue
+			}
 			if list := c.list(cluster, p); len(list.Entries) > 0 {
-				c.lists[list.Name] = list
+				c.lists[p] = list
 			}
 		}
 	}
@@ -118,7 +123,7 @@ func (c *running) demands(w *wearer) []demand {
 			direction   rules.Direction
 			local, peer discover.Party
 		}{{rules.Egress, n.From, n.To}, {rules.Ingress, n.To, n.From}} {
-			list, known := c.lists[c.list(w.cluster.ID, end.peer).Name]
+			list, known := c.lists[end.peer]
 			if known && c.at(end.local, w) {
 				out = append(out, demandOf(n, end.direction, &list))
 			}
@@ -153,8 +158,6 @@ type wearer struct {
 	*worn
 
 	addresses []netip.Prefix
-	// alone is set if all of the cluster wears this one set.
-	alone bool
 }
 
 // at reports whether a party is, or may be, among those who wear a set.
@@ -185,7 +188,7 @@ func (c *running) at(p discover.Party, w *wearer) bool {
 	case len(where) == 0: // it may come up anywhere
 		return true
 	case len(w.addresses) == 0:
-		return w.alone
+		return c.alone
 	}
 	return len(within(where, w.addresses)) > 0
 }
@@ -224,8 +227,7 @@ func (j *judge) live(q *question) {
 		return
 	}
 	q.demands = map[rules.Need]*demand{}
-	w := &wearer{q.worn, j.wearing(q.worn), len(wornSets(j.inv, q.worn.cluster)) == 1}
-	for _, d := range c.demands(w) {
+	for _, d := range c.demands(&wearer{q.worn, j.wearing(q.worn)}) {
 		if q.demands[d.Need] == nil {
 			q.needs = append(q.needs, d.Need)
 			q.demands[d.Need] = &d
@@ -254,8 +256,14 @@ func (j *judge) runningClusters(live map[string]*discover.Report) {
 		inv.PrefixLists = map[string]rules.PrefixList{}
 	}
 	for id, report := range live {
-		j.running[id] = newRunning(id, report)
-		maps.Copy(inv.PrefixLists, j.running[id].lists)
+		r := newRunning(id, report)
+		if c, ok := inv.Cluster(id); ok {
+			r.alone = len(wornSets(&inv, c)) == 1
+		}
+		for _, list := range r.lists {
+			inv.PrefixLists[list.Name] = list
+		}
+		j.running[id] = r
 	}
 	j.inv = &inv
 }

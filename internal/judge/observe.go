@@ -16,6 +16,9 @@ import (
 // server are, and, of a cluster whose hosts all wear one group of which no file
 // knows a member, who they are. What files say is left as it is.
 func Observe(inv *convert.Inventory, live map[string]*discover.Report) *convert.Inventory {
+	if len(live) == 0 {
+		return inv
+	}
 	clusters, interfaces := slices.Clone(inv.Clusters), slices.Clone(inv.Interfaces)
 	members := map[string][]netip.Prefix{}
 	for i := range clusters {

@@ -57,7 +57,8 @@ func Tighten(c *convert.Cluster, report *discover.Report, wish TightWish) (*Tigh
 	t := &Tight{Group: rules.Group{Name: cmp.Or(c.Group, c.ID), Type: wish.Type, VPC: c.VPC}}
 	t.leave(r, wish.Class)
 	closing := closingRules(wish.Type)
-	w := &wearer{worn: &worn{cluster: &convert.Cluster{ID: c.ID}}, alone: true}
+	r.alone = true
+	w := &wearer{worn: &worn{cluster: &convert.Cluster{ID: c.ID}}}
 	var demands []demand
 	for _, d := range r.demands(w) {
 		if d.class >= wish.Class {

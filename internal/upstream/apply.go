@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,7 +75,7 @@ func (s *strange) learn(resource string, err error, now time.Time) bool {
 	for _, m := range fieldPath.FindAllStringSubmatch(err.Error(), -1) {
 		path := strings.Split(strings.Trim(listItem.ReplaceAllString(m[1], ""), "."), ".")
 		known := s.fields[resource]
-		if len(known) >= maxStrange || contains(known, path) {
+		if len(known) >= maxStrange || slices.ContainsFunc(known, func(k []string) bool { return slices.Equal(k, path) }) {
 			continue
 		}
 		if s.fields == nil {
@@ -84,15 +85,6 @@ func (s *strange) learn(resource string, err error, now time.Time) bool {
 		learned = true
 	}
 	return learned
-}
-
-func contains(known [][]string, path []string) bool {
-	for _, k := range known {
-		if strings.Join(k, ".") == strings.Join(path, ".") {
-			return true
-		}
-	}
-	return false
 }
 
 // without returns an object without the strange fields.

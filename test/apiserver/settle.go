@@ -192,3 +192,23 @@ func named(p *corev1.Pod, name string, proto corev1.Protocol) int32 {
 	}
 	return 0
 }
+
+// Retarget lets a Service without a selector, and one of its slices, lead to
+// another port, as who moves what listens there would.
+func (s *Server) Retarget(tb testing.TB, namespace, service, slice string, port int32) {
+	tb.Helper()
+	client, err := kubernetes.NewForConfig(s.Admin)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = client.CoreV1().Services(namespace).Patch(tb.Context(), service, types.JSONPatchType,
+		fmt.Appendf(nil, `[{"op": "replace", "path": "/spec/ports/0/targetPort", "value": %d}]`, port), metav1.PatchOptions{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = client.DiscoveryV1().EndpointSlices(namespace).Patch(tb.Context(), slice, types.JSONPatchType,
+		fmt.Appendf(nil, `[{"op": "replace", "path": "/ports/0/port", "value": %d}]`, port), metav1.PatchOptions{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -10,10 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -125,24 +123,6 @@ spec: {addresses: [10.60.0.12], clusterName: shop, nodePoolName: workers, roles:
 `
 )
 
-// moveHook lets a webhook listen on another port.
-func moveHook(t *testing.T, c client.Client, name string, port int32) {
-	t.Helper()
-	service, slice := &corev1.Service{}, &discoveryv1.EndpointSlice{}
-	for _, o := range []client.Object{service, slice} {
-		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "guard", Name: name}, o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	service.Spec.Ports[0].TargetPort = intstr.FromInt32(port)
-	slice.Ports[0].Port = &port
-	for _, o := range []client.Object{service, slice} {
-		if err := c.Update(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // TestWebhookPort: the port that a webhook moves to is open on every host before
 // the first call, for the API server's host alone, on hosts and for pods; the old
 // one stays for a while, and it is said why. Nothing opens etcd.
@@ -158,7 +138,6 @@ func TestWebhookPort(t *testing.T) {
 	})
 	running := apiserver.Start(t)
 	running.Load(t, live.Role(), hooked, fmt.Sprintf(hookOf, "host", 8443, "10.60.0.11"), fmt.Sprintf(hookOf, "pod", 9443, "172.20.2.5"))
-	api := testenv.Client(t, running.Admin, f.api.Scheme())
 	text, err := os.ReadFile(apiserver.Kubeconfig(t, running.As("ringfence")))
 	f.check(err)
 	f.check(f.api.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "running"}, Data: map[string][]byte{"kubeconfig": text}}))
@@ -180,8 +159,8 @@ func TestWebhookPort(t *testing.T) {
 	}
 
 	since := clock.RealClock{}.Now()
-	moveHook(t, api, "host", 8444)
-	moveHook(t, api, "pod", 9444)
+	running.Retarget(t, "guard", "host", "host", 8444)
+	running.Retarget(t, "guard", "pod", "pod", 9444)
 	for _, to := range everywhere {
 		cp.reaches(true, to, 8444)
 		cp.reaches(true, to, 9444)
@@ -200,7 +179,7 @@ func TestWebhookPort(t *testing.T) {
 		cp.reaches(false, to, 9443)
 		cp.reaches(true, to, 8444)
 	}
-	moveHook(t, api, "host", 2379)
+	running.Retarget(t, "guard", "host", "host", 2379)
 	f.explained("NeedNotOpened", "tcp/2379 is not opened by itself")
 	cp.reaches(false, node1, 2379)
 }

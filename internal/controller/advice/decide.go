@@ -51,8 +51,9 @@ func (v *verdict) worse(said []metav1.Condition) bool {
 	return false
 }
 
-// judgeCluster says of a cluster what ringfence check says.
-func judgeCluster(u *gather.Unit, tables *profiles.Tables) verdict {
+// judgeCluster says of a cluster what ringfence check says. Needs are those of the
+// running cluster; nil if it is not read.
+func judgeCluster(u *gather.Unit, needs *v1alpha1.ClusterNeeds, tables *profiles.Tables) verdict {
 	c := u.Cluster
 	if ready := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionTrue {
 		return unknown(c, "the cluster is not ready: see condition Ready")
@@ -62,12 +63,12 @@ func judgeCluster(u *gather.Unit, tables *profiles.Tables) verdict {
 		return unknown(c, mistakes[0].Error())
 	}
 	live := map[string]*discover.Report{}
-	if u.Needs != nil {
-		needs, err := discover.FromObject(u.Needs)
+	if needs != nil {
+		report, err := discover.FromObject(needs)
 		if err != nil {
 			return unknown(c, err.Error())
 		}
-		live[c.Name] = needs
+		live[c.Name] = report
 	}
 	report, err := judge.Check(inv, tables, judge.Options{Live: live})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -105,7 +106,11 @@ func (a *adviser) cluster(ctx context.Context, key types.NamespacedName) (time.D
 		delete(a.since, key)
 		return 0, a.remember(ctx, key, nil)
 	}
-	v := judgeCluster(unit, a.tables)
+	needs, err := a.needs(ctx, unit.Cluster)
+	if err != nil {
+		return 0, err
+	}
+	v := judgeCluster(unit, needs, a.tables)
 	if v.worse(unit.Cluster.Status.Conditions) {
 		if wait := a.settle(key); wait > 0 {
 			return wait, nil
@@ -116,6 +121,19 @@ func (a *adviser) cluster(ctx context.Context, key types.NamespacedName) (time.D
 		return 0, err
 	}
 	return 0, a.remember(ctx, key, &v)
+}
+
+// needs are those of the running cluster, the cache's own; nil if it is not read.
+func (a *adviser) needs(ctx context.Context, c *v1alpha1.Cluster) (*v1alpha1.ClusterNeeds, error) {
+	if c.Spec.Discovery == nil {
+		return nil, nil
+	}
+	o := &v1alpha1.ClusterNeeds{}
+	err := a.client.Get(ctx, client.ObjectKeyFromObject(c), o, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return o, err
 }
 
 // settled is how long bad news must have been true before they are said. When

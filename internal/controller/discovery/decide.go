@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/discover"
+	"ringfence.dev/ringfence/internal/status"
 	"ringfence.dev/ringfence/rules"
 )
 
@@ -32,9 +32,9 @@ const (
 )
 
 // sensitive are ports that nothing opens because of what somebody wrote into a
-// cluster: SSH, etcd and the kubelet.
-func sensitive(port int32) bool {
-	return port == 22 || port == 2379 || port == 2380 || port == 10250
+// cluster.
+func sensitive(ports rules.PortRange) bool {
+	return slices.ContainsFunc(rules.TakeoverPorts(), ports.Overlaps)
 }
 
 // A state is what is known before a decision.
@@ -139,8 +139,8 @@ func (s *state) wanted(out *outcome) map[int32]string {
 		port := int32(n.Ports.First)
 		cause := n.Because.Cause()
 		switch {
-		case sensitive(port) && cause.Object.Kind == "Node": // the profile has its row
-		case sensitive(port) || n.Ports.First != n.Ports.Last:
+		case sensitive(n.Ports) && cause.Object.Kind == "Node": // the profile has its row
+		case sensitive(n.Ports) || n.Ports.First != n.Ports.Last:
 			out.tellf(corev1.EventTypeWarning, reasonNotOpened, "%s is not opened by itself, since it is no port for what the API server calls; open it by a rule if it must be: %s", portText(n), cause)
 		default:
 			if have, ok := wanted[port]; !ok || cause.String() < have {
@@ -170,11 +170,11 @@ func callable(n *discover.Need) bool {
 // was read, and what is unknown has nothing to do with the object because of which
 // it is open.
 func (s *state) sure(h *v1alpha1.Hook) bool {
+	if len(unread(s.report)) > 0 {
+		return false
+	}
 	for i := range s.report.Unknown {
 		u := &s.report.Unknown[i]
-		if u.Unread {
-			return false
-		}
 		for _, e := range u.Because.Evidence {
 			if object := e.Object.String(); h.Because == object || strings.HasPrefix(h.Because, object+" ") {
 				return false
@@ -215,11 +215,11 @@ func (s *state) callers(out *outcome) {
 			}
 		}
 	}
-	unread := slices.ContainsFunc(s.report.Unknown, func(u discover.Unknown) bool { return u.Unread })
+	all := len(unread(s.report)) == 0
 	callers := map[string]v1alpha1.Caller{}
 	for _, have := range s.have.Callers {
 		switch {
-		case now[have.Address] || unread || len(now) == 0:
+		case now[have.Address] || !all || len(now) == 0:
 			have.GoneSince = nil
 		default:
 			since, stays := s.gone(have.GoneSince, out)
@@ -247,30 +247,33 @@ func (o *outcome) tellf(kind, reason, format string, args ...any) {
 	o.news = append(o.news, news{kind, reason, text, about})
 }
 
+// maxMessage is how much of a condition's message lists what cannot be read.
+const maxMessage = 8192
+
+// unread are the kinds that could not be read, each with the reason.
+func unread(report *discover.Report) []string {
+	var out []string
+	for i := range report.Unknown {
+		if u := &report.Unknown[i]; u.Unread {
+			out = append(out, u.About+": "+u.Why)
+		}
+	}
+	return out
+}
+
 // condition says whether all is read that tells needs.
 func condition(c *v1alpha1.Cluster, report *discover.Report, failure error) metav1.Condition {
 	const kind = v1alpha1.ConditionDiscovered
-	var unread []string
-	if report != nil {
-		for i := range report.Unknown {
-			if u := &report.Unknown[i]; u.Unread {
-				unread = append(unread, u.About+": "+u.Why)
-			}
-		}
-	}
-	reason, message := v1alpha1.ReasonUnreadable, strings.Join(unread, "\n")
 	switch {
+	case isKubeconfig(failure):
+		return status.False(kind, v1alpha1.ReasonNoKubeconfig, status.Lines([]string{failure.Error()}, maxMessage), c.Generation)
 	case failure != nil:
-		message = failure.Error()
-		if isKubeconfig(failure) {
-			reason = v1alpha1.ReasonNoKubeconfig
-		}
+		return status.False(kind, v1alpha1.ReasonUnreadable, status.Lines([]string{failure.Error()}, maxMessage), c.Generation)
 	case report == nil:
-		return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonUnknown, Message: "it is being read", ObservedGeneration: c.Generation}
-	case len(unread) == 0:
-		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonFollowing, ObservedGeneration: c.Generation}
+		return status.Unknown(kind, v1alpha1.ReasonUnknown, "it is being read", c.Generation)
 	}
-	const most = 8192
-	message = message[:min(len(message), most)]
-	return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: cmp.Or(message, "nothing was read"), ObservedGeneration: c.Generation}
+	if missing := unread(report); len(missing) > 0 {
+		return status.False(kind, v1alpha1.ReasonUnreadable, status.Lines(missing, maxMessage), c.Generation)
+	}
+	return status.True(kind, v1alpha1.ReasonFollowing, "", c.Generation)
 }

@@ -9,14 +9,8 @@ import (
 	"ringfence.dev/ringfence/rules"
 )
 
-// sensitivePorts are those that no candidate opens to anybody without being
-// tried first: with them a machine, its etcd or its kubelet can be taken over.
-func sensitivePorts() []rules.PortRange {
-	return []rules.PortRange{{First: 22, Last: 22}, {First: 2379, Last: 2380}, {First: 10250, Last: 10250}}
-}
-
 // onlyOpens reports whether it is proved that a candidate lets through all that
-// the stable Ruleset does, and opens no sensitive port. What cannot be proved,
+// the stable Ruleset does, and opens no port of [rules.TakeoverPorts]. What cannot be proved,
 // within the budget too, is not.
 //
 // Who the members of a group are changes without a new Ruleset, and a member may
@@ -88,7 +82,7 @@ func opensIn(world *rules.World, old, updated *rules.Ruleset) bool {
 	if err != nil || !change.Closes[rules.Ingress].IsEmpty() || !change.Closes[rules.Egress].IsEmpty() {
 		return false
 	}
-	for _, ports := range sensitivePorts() {
+	for _, ports := range rules.TakeoverPorts() {
 		for _, anybody := range []string{"0.0.0.0/0", "::/0"} {
 			need := rules.Need{Direction: rules.Ingress, Protocol: rules.TCP, Ports: ports, Peer: rules.MustCIDR(anybody)}
 			if _, meets, err := ws.Meets(change.Opens[rules.Ingress], &need, nil); meets || err != nil {
