@@ -137,7 +137,7 @@ func (r *reader) apiService() {
 	s := o.Spec.Service
 	r.hook(hook{
 		what: "API " + r.Name, field: "/spec", class: Essential,
-		logs: fmt.Sprintf("%s failed with: failing or missing response from https://%s/apis/%s/%s: context deadline exceeded", r.Name, addressOf(s), o.Spec.Group, o.Spec.Version),
+		logs: fmt.Sprintf("%s failed with: failing or missing response from https://%s/apis/%s/%s: context deadline exceeded, or Client.Timeout exceeded", r.Name, addressOf(s), o.Spec.Group, o.Spec.Version),
 	}, &rawClientConfig{Service: s})
 }
 
